@@ -1,0 +1,122 @@
+"""The paper's whole study in minutes, on the embedded concept world, with the small networks that ship with the package.
+
+Reproduces, at small scale: Dong, Su, Zhu, Bao, "Towards Interpretable Deep Neural Networks by Leveraging Adversarial
+Examples" (2017): the adversarial data set, what units answer to, LC / CS1 / CS2 / r1 / r2, adversarial training with the
+consistent loss, the same figures after it, and predictions traced to units. The page says of each claim whether it is
+reproduced here.
+
+    jaxinterp study configs/quickstart.py --workdir runs/quickstart
+"""
+
+import optax
+
+from jaxinterp import attacks, data, models, pipelines, report, training
+
+
+def quickstart(
+    *,
+    num_images: int = 1200,
+    num_attacked: int = 500,
+    num_targets: int = 2,
+    attack_steps: int = 16,
+    step_size: float = 5 / 255,
+    decay: float = 0.5,
+    distance_weight: float = 1e4,
+    robust_distance_weight: float = 5e3,
+    epsilon: float = 4 / 255,
+    feature_weight: float = 1.0,
+    num_finetuning_images: int = 4800,
+    finetuning_steps: int = 150,
+    learning_rate: float = 3e-3,
+    num_held_out: int = 960,
+    num_robustness: int = 240,
+    num_traced: int = 200,
+    num_null_draws: int = 8,
+    seed: int = 0,
+) -> pipelines.Study:
+    """The whole study on the embedded concept world.
+
+    Args:
+        num_images: images that are analysed.
+        num_attacked: how many of them are attacked.
+        num_targets: least-likely classes each is driven to.
+        attack_steps: iterations of the ensemble-optimization attack.
+        step_size: of Adam, in [0, 1] units.
+        decay: of Adam's mean gradient.
+        distance_weight: lambda of the attack on the normal networks.
+        robust_distance_weight: lambda of the attack on the trained networks; smaller, for about the same distortion.
+        epsilon: of FGSM in training, and of FGSM and PGD in the table of accuracies, in [0, 1] units.
+        feature_weight: beta of the consistent loss.
+        num_finetuning_images: images of adversarial training.
+        finetuning_steps: its steps, of 64 images; ResNet-18 takes half
+            as many again.
+        learning_rate: its peak learning rate; ResNet-18 takes two thirds of it.
+        num_held_out: images on which accuracy is measured.
+        num_robustness: how many of these are attacked for the table of accuracies.
+        num_traced: adversarial images that are traced.
+        num_null_draws: permutations behind each null of the detector counts.
+        seed: of the world and of every draw.
+    """
+    held_out = seed + 100
+
+    def steps_of(member: pipelines.Member) -> int:
+        return 3 * finetuning_steps // 2 if member.name == "ResNet-18" else finetuning_steps
+
+    def rate(member: pipelines.Member) -> optax.Schedule:
+        steps, peak = steps_of(member), learning_rate * (2 / 3 if member.name == "ResNet-18" else 1)
+        return optax.warmup_cosine_decay_schedule(peak / 10, peak, steps // 15, steps, peak / 50)
+
+    def world(*, world_seed: int, count: int, background_only: bool = False) -> data.Source:
+        return data.cached(data.concept_world(seed=world_seed, num_images=count, background_only=background_only))
+
+    return pipelines.Study(
+        title="What the units of three small networks answer to",
+        description=(
+            f"Concept world: drawn images of 24 classes, {num_images:,} analysed, {num_attacked * num_targets:,} adversarial."
+        ),
+        methods=report.methods_paragraph(
+            ["AlexNet", "VGG-16", "ResNet-18"],
+            "an embedded world of drawn images (24 classes of WordNet, 64 x 64 pixels; small variants of the networks)",
+            num_images=num_attacked,
+            num_targets=num_targets,
+            num_steps=attack_steps,
+            step_size=step_size,
+            distance_weight=distance_weight,
+            top_k=100,
+            epsilon=epsilon,
+            feature_weight=feature_weight,
+        ),
+        members=(
+            pipelines.Member("AlexNet", models.small_alexnet, "conv5"),
+            pipelines.Member("VGG-16", models.small_vgg16, "conv5_3"),
+            pipelines.Member("ResNet-18", models.small_resnet18, "layer4.1"),
+        ),
+        source=lambda: world(world_seed=seed, count=num_images),
+        held_out=lambda: data.concept_world(seed=held_out, num_images=num_held_out),
+        background=lambda: data.concept_world(seed=held_out, num_images=num_held_out, background_only=True),
+        attack=lambda phase: attacks.ensemble_optimization(
+            num_steps=attack_steps,
+            step_size=step_size,
+            decay=decay,
+            distance_weight=distance_weight if phase == "normal" else robust_distance_weight,
+        ),
+        num_attacked=num_attacked,
+        num_targets=num_targets,
+        finetuning=pipelines.Training(
+            source=lambda: data.cached(
+                data.concept_world(seed=seed + 1, num_images=num_finetuning_images), keep_concepts=False
+            ),
+            objective=lambda member: training.consistent(
+                attacks.fgsm(epsilon), layer=member.layer, feature_weight=feature_weight, freeze_statistics=True
+            ),
+            optimizer=lambda member: optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate(member))),
+            num_steps=steps_of,
+            seed=seed,
+        ),
+        robustness=pipelines.Robustness(epsilon=epsilon, num_images=num_robustness),
+        num_traced=num_traced,
+        num_null_draws=num_null_draws,
+        num_null_images=300,
+        num_bootstrap_draws=60,
+        seed=seed,
+    )

@@ -1,0 +1,20 @@
+"""Statistics over the activations of a layer: top images, exact quantiles, pooled features, dissection tallies.
+
+Each is a `Statistic`: one pass over a data set computes any number of them, and `merge` joins the states of several
+devices or several runs. Adversarial images carry the concept maps of the images they were made from.
+"""
+
+from jaxinterp.activations._masks import MaskSet as MaskSet
+from jaxinterp.activations._masks import masks as masks
+from jaxinterp.activations._pooled import mean_pooled as mean_pooled
+from jaxinterp.activations._pooled import pooled as pooled
+from jaxinterp.activations._quantile import CoarseQuantile as CoarseQuantile
+from jaxinterp.activations._quantile import quantile_coarse as quantile_coarse
+from jaxinterp.activations._quantile import quantile_fine as quantile_fine
+from jaxinterp.activations._tally import Tally as Tally
+from jaxinterp.activations._tally import tally as tally
+from jaxinterp.activations._topk import TopK as TopK
+from jaxinterp.activations._topk import top_count as top_count
+from jaxinterp.activations._topk import top_k as top_k
+from jaxinterp.activations._upsample import unit_masks as unit_masks
+from jaxinterp.activations._upsample import upsample as upsample

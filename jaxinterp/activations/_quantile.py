@@ -1,0 +1,171 @@
+"""The exact top quantile of every unit's activations, in two counting passes and fixed memory.
+
+A float32 maps to an integer in the same order (the sign bit flipped, all bits of negative numbers flipped). The first
+pass counts the high 16 bits of that integer, which names the bin that holds the order statistic; the second pass counts
+the low 16 bits of the values inside that bin. Counts add across shards, so the threshold does not depend on how the
+images were split.
+"""
+
+from fractions import Fraction
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float32, Int64
+
+from jaxinterp._base import Activations, Batch, Statistic
+from jaxinterp.activations._counts import WideCount, wide_add, wide_int64, wide_merge, wide_zeros
+from jaxinterp.activations._maps import check_positive, layer_maps
+
+_BINS = 65536
+_LOWEST, _HIGHEST, _NAN = 0x007F, 0xFF80, 0xFFFF  # high halves of -inf and +inf; where NaN is counted
+
+
+class CoarseQuantile(NamedTuple):
+    """What the first pass knows about each unit's threshold.
+
+    Attributes:
+        high: high 16 bits of the threshold's integer.
+        above: number of activations with larger high bits.
+        inside: number of activations with these high bits.
+        total: activations per unit, all positions of all images.
+        quantile: the share of activations above the threshold.
+    """
+
+    high: Int64[np.ndarray, "u"]
+    above: Int64[np.ndarray, "u"]
+    inside: Int64[np.ndarray, "u"]
+    total: int
+    quantile: float
+
+
+class _State(NamedTuple):
+    counts: Array
+    positions: WideCount
+
+
+def quantile_coarse(layer: str, *, num_units: int, quantile: float = 0.005) -> Statistic:
+    """Statistic: first pass of the exact top quantile of a layer's activations, over all positions of all images.
+
+    Args:
+        layer: name of the layer; maps `[n h w u]`, or `[n u]`.
+        num_units: units of that layer.
+        quantile: share of the activations that shall lie above the threshold; 0.005 is the paper's.
+
+    Returns:
+        A statistic whose `compute` gives the `CoarseQuantile` that `quantile_fine` takes; its state is one int32 array
+        of `num_units * 65536`. `compute` raises `ValueError` on NaN, on no image, and above 2**31 - 1 positions.
+
+    Raises:
+        ValueError: `quantile` outside (0, 1), or `num_units` below 1.
+
+    References:
+        David Bau, Bolei Zhou, Aditya Khosla, Aude Oliva, Antonio Torralba, "Network Dissection: Quantifying
+        Interpretability of Deep Visual Representations", 2017, section 2.2, P(a_k > T_k) = 0.005.
+    """
+    check_positive(num_units=num_units)
+    if not 0 < quantile < 1:
+        raise ValueError(f"expected 0 < quantile < 1, got {quantile}; write 0.005 for the top half per cent.")
+
+    def update(state: _State, batch: Batch, activations: Activations) -> _State:
+        maps = layer_maps(activations, layer, num_units)
+        high = (_ordered(maps) >> 16).astype(jnp.int32)
+        return _count(state, high, jnp.broadcast_to(batch.mask[:, None, None, None], high.shape), batch)
+
+    def compute(state: _State) -> CoarseQuantile:
+        counts, count = _host(state, num_units)
+        if counts[:, :_LOWEST].any() or counts[:, _HIGHEST + 1 :].any():
+            raise ValueError(f"expected finite activations, got NaN in layer {layer!r}; look at the network's weights.")
+        if count == 0:
+            raise ValueError(f"expected at least one image, got none for the quantile of layer {layer!r}.")
+        high, above = _descend(counts, np.full(num_units, _exceeding(quantile, count)))
+        return CoarseQuantile(high, above, np.take_along_axis(counts, high[:, None], axis=1)[:, 0], count, quantile)
+
+    return Statistic(lambda: _zeros(num_units), update, _merge, compute)
+
+
+def quantile_fine(layer: str, coarse: CoarseQuantile) -> Statistic:
+    """Statistic: second pass of the exact top quantile, over the same images as the first.
+
+    With N activations `a` of a unit, its threshold T is the smallest of them for which `#(a > T) <= quantile * N`: in
+    descending order the one at rank `floor(quantile * N)`, counted from 0. NumPy gives the same number as
+    `np.quantile(a, 1 - quantile, method="inverted_cdf")`.
+
+    Args:
+        layer: name of the layer.
+        coarse: what the first pass computed.
+
+    Returns:
+        A statistic whose `compute` gives the thresholds, float32 `[u]`. It raises `ValueError` when the two passes saw
+        different activations.
+    """
+    num_units = len(coarse.high)
+    wanted = np.asarray(coarse.high, np.int32)
+
+    def update(state: _State, batch: Batch, activations: Activations) -> _State:
+        integer = _ordered(layer_maps(activations, layer, num_units))
+        inside = (integer >> 16).astype(jnp.int32) == jnp.asarray(wanted)[None, None, None, :]
+        return _count(state, (integer & 0xFFFF).astype(jnp.int32), inside & batch.mask[:, None, None, None], batch)
+
+    def compute(state: _State) -> Float32[np.ndarray, "u"]:
+        counts, count = _host(state, num_units)
+        if count != coarse.total or (counts.sum(axis=1) != coarse.inside).any():
+            raise ValueError(
+                f"expected the activations of the first pass ({coarse.total} a unit), got others ({count} a unit) of "
+                f"layer {layer!r}; run both passes over the same images with the same batch size and weights."
+            )
+        low, _ = _descend(counts, _exceeding(coarse.quantile, count) - coarse.above)
+        return _float32((coarse.high.astype(np.uint32) << 16) | low.astype(np.uint32))
+
+    return Statistic(lambda: _zeros(num_units), update, _merge, compute)
+
+
+def _zeros(num_units: int) -> _State:
+    return _State(jnp.zeros((num_units * _BINS,), jnp.int32), wide_zeros())
+
+
+def _merge(left: _State, right: _State) -> _State:
+    return _State(left.counts + right.counts, wide_merge(left.positions, right.positions))
+
+
+def _ordered(values: Array) -> Array:
+    """uint32 in the order of the float32 `values`: -0.0 with 0.0, NaN above everything."""
+    bits = jax.lax.bitcast_convert_type(jnp.where(values == 0, 0.0, values), jnp.uint32)
+    integer = jnp.where(bits >> 31 == 1, ~bits, bits | jnp.uint32(2**31))
+    return jnp.where(jnp.isnan(values), jnp.uint32(2**32 - 1), integer)
+
+
+def _float32(integer: np.ndarray) -> Float32[np.ndarray, "u"]:
+    """The inverse of `_ordered`."""
+    return np.where(integer >> 31 == 1, integer & np.uint32(2**31 - 1), ~integer).astype(np.uint32).view(np.float32)
+
+
+def _count(state: _State, index: Array, wanted: Array, batch: Batch) -> _State:
+    """Adds one to bin `index` `[n h w u]` of its unit wherever `wanted`."""
+    _, h, w, u = index.shape
+    flat = jnp.where(wanted, index + _BINS * jnp.arange(u, dtype=jnp.int32)[None, None, None, :], u * _BINS)
+    counts = state.counts.at[flat.reshape(-1)].add(1, mode="drop")
+    return _State(counts, wide_add(state.positions, batch.mask.sum() * (h * w)))
+
+
+def _host(state: _State, num_units: int) -> tuple[Int64[np.ndarray, "u b"], int]:
+    count = int(wide_int64(state.positions))
+    if count >= 2**31:
+        raise ValueError(f"expected fewer than 2**31 positions a unit, got {count}; take fewer images or a later layer.")
+    return np.asarray(state.counts).reshape(num_units, _BINS).astype(np.int64), count
+
+
+def _exceeding(quantile: float, count: int) -> int:
+    """`floor(quantile * count)` for the decimal number that `quantile` is written as."""
+    return int(Fraction(str(quantile)) * count)
+
+
+def _descend(counts: np.ndarray, rank: np.ndarray) -> tuple[Int64[np.ndarray, "u"], Int64[np.ndarray, "u"]]:
+    """Of each unit, the bin that holds descending rank `rank` (from 0), and the number of values in higher bins."""
+    reaching = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
+    index = (reaching > rank[:, None]).sum(axis=1) - 1
+    here = index[:, None]
+    above = np.take_along_axis(reaching, here, axis=1) - np.take_along_axis(counts, here, axis=1)
+    return index.astype(np.int64), above[:, 0]

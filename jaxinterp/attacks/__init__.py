@@ -1,0 +1,32 @@
+"""Attacks: a loss transform, an update rule and a ball on one gradient driver, run on plain arrays or on batches."""
+
+from jaxinterp.attacks._ball import Ball as Ball
+from jaxinterp.attacks._ball import box as box
+from jaxinterp.attacks._ball import l2 as l2
+from jaxinterp.attacks._ball import linf as linf
+from jaxinterp.attacks._bim import bim as bim
+from jaxinterp.attacks._criterion import joint_success as joint_success
+from jaxinterp.attacks._criterion import least_distorted_success as least_distorted_success
+from jaxinterp.attacks._criterion import rms_distortion as rms_distortion
+from jaxinterp.attacks._ensemble_optimization import ensemble_optimization as ensemble_optimization
+from jaxinterp.attacks._fgsm import fgsm as fgsm
+from jaxinterp.attacks._gradient import GradientInfo as GradientInfo
+from jaxinterp.attacks._gradient import GradientState as GradientState
+from jaxinterp.attacks._gradient import example_keys as example_keys
+from jaxinterp.attacks._gradient import gradient_attack as gradient_attack
+from jaxinterp.attacks._lattice import round_to_lattice as round_to_lattice
+from jaxinterp.attacks._least_likely import least_likely as least_likely
+from jaxinterp.attacks._loss import Loss as Loss
+from jaxinterp.attacks._loss import cross_entropy as cross_entropy
+from jaxinterp.attacks._loss import margin as margin
+from jaxinterp.attacks._loss import squared_distance as squared_distance
+from jaxinterp.attacks._mi_fgsm import mi_fgsm as mi_fgsm
+from jaxinterp.attacks._mi_fgsm import normalize_l1 as normalize_l1
+from jaxinterp.attacks._pgd import pgd as pgd
+from jaxinterp.attacks._run import Result as Result
+from jaxinterp.attacks._run import run as run
+from jaxinterp.attacks._run import run_batch as run_batch
+from jaxinterp.attacks._transform import ensemble as ensemble
+from jaxinterp.attacks._transform import targeted as targeted
+from jaxinterp.attacks._transform import weighted_sum as weighted_sum
+from jaxinterp.attacks._transform import with_taps as with_taps

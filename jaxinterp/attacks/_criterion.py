@@ -1,0 +1,64 @@
+"""When an attack has succeeded, and which of its iterates is worth keeping."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float
+
+from jaxinterp._base import Batch
+from jaxinterp.attacks._loss import Loss, member_keys, members, squared_distance
+
+
+def joint_success(key: Array | None, model: Any, adversarial: Float[Array, "n h w c"], batch: Batch) -> Bool[Array, "n"]:
+    """Whether every member predicts the target, or, in rows without one, no member predicts the label.
+
+    Args:
+        key: for networks that draw at random; None evaluates without any draw.
+        model: a model or a tuple of models.
+        adversarial: in [0, 1].
+        batch: its targets (-1: none) and labels are used.
+
+    Returns:
+        One value per example.
+    """
+    models = members(model)
+    # Spelt as the losses spell it, so that the compiler evaluates each network once for both.
+    keys = [key] if not isinstance(model, (tuple, list)) else member_keys(key, len(models))
+    reached = jnp.ones(adversarial.shape[:1], bool)
+    for member_key, member in zip(keys, models, strict=True):
+        prediction = jnp.argmax(member(adversarial, key=member_key)[0], axis=-1)
+        reached &= jnp.where(batch.target >= 0, prediction == batch.target, prediction != batch.label)
+    return reached
+
+
+def least_distorted_success(*, distance: Loss = squared_distance) -> Loss:
+    """The distance from the clean image where the attack succeeded jointly, infinity elsewhere.
+
+    As the `keep` of an attack it makes the answer the least distorted joint success among the iterates.
+
+    Args:
+        distance: per example, lower = better.
+
+    Returns:
+        A score per example, lower = better, infinite = not acceptable.
+    """
+
+    def score(key: Array | None, model: Any, adversarial: Array, batch: Batch) -> Array:
+        reached = joint_success(key, model, adversarial, batch)
+        return jnp.where(reached, distance(key, model, adversarial, batch), jnp.inf)
+
+    return score
+
+
+def rms_distortion(adversarial: Float[Array, "n h w c"], clean: Float[Array, "n h w c"]) -> Float[Array, "n"]:
+    """Root of the mean squared difference of each image from its clean one.
+
+    Args:
+        adversarial: in [0, 1].
+        clean: in [0, 1].
+
+    Returns:
+        One value per image, in [0, 1] units.
+    """
+    return jnp.sqrt(jnp.mean(jnp.square(adversarial - clean), axis=(1, 2, 3)))

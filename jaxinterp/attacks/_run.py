@@ -1,0 +1,187 @@
+"""Running an attack: on plain arrays, or on a batch."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.core import Tracer
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Bool, Float, Integer
+
+from jaxinterp._base import Attack, Batch, Model, check_images
+from jaxinterp.attacks._criterion import joint_success, rms_distortion
+from jaxinterp.attacks._loss import members
+
+INIT = 2**32 - 1
+"""Folded into the key for `init`; step `i` folds in `i`."""
+
+
+class Result(NamedTuple):
+    """What an attack made of plain arrays.
+
+    Attributes:
+        adversarial: `[n h w c]` in [0, 1].
+        success: `[n]` bool; every model predicts the target, or, without a target, no model predicts the label.
+        distortion: `[n]`, RMS difference from the clean image in [0, 1] units.
+    """
+
+    adversarial: Array
+    success: Array
+    distortion: Array
+
+
+def run(
+    attack: Attack,
+    model: Model | tuple[Model, ...],
+    images: Float[Array, "n h w c"] | Float[np.ndarray, "n h w c"],
+    labels: Integer[Array, "n"] | Integer[np.ndarray, "n"],
+    *,
+    key: Array,
+    targets: Integer[Array, "n"] | Integer[np.ndarray, "n"] | None = None,
+    unroll: bool | None = None,
+) -> Result:
+    """Runs an attack on plain arrays.
+
+    Args:
+        attack: built once, used often: its compiled programs belong to the object.
+        model: a model, or a tuple of models for an attack with an ensemble loss.
+        images: clean, in [0, 1].
+        labels: true classes.
+        key: the same key gives the same answer.
+        targets: classes to aim at, -1 for none; only attacks with a targeted loss aim at them.
+        unroll: see `run_batch`.
+
+    Returns:
+        Adversarial images, success (without a draw of the networks) and distortion.
+
+    Raises:
+        ValueError: images, labels or targets of another shape, type or range than stated.
+
+    Example:
+        >>> import jax, numpy as np, jaxinterp as ji
+        >>> from jaxinterp import attacks, models
+        >>> model = models.resnet18(num_classes=10, width=1 / 8, image_size=64, output_stride=8, key=jax.random.key(0))
+        >>> images, labels = np.full((2, 64, 64, 3), 0.5, np.float32), np.array([3, 7])
+        >>> result = attacks.run(attacks.fgsm(8 / 255), model, images, labels, key=jax.random.key(1))
+        >>> bool(abs(result.adversarial - images).max() <= 8 / 255 + 1e-6)
+        True
+    """
+    num_classes = {member.num_classes for member in members(model)}
+    if len(num_classes) != 1:
+        raise ValueError(f"expected models of one class list, got {sorted(num_classes)} classes; leave out those that differ.")
+    check_images(jnp.asarray(images))
+    _check_values(np.asarray(images))
+    count = images.shape[0]
+    _check_classes("labels", labels, count, 0, num_classes.pop())
+    if targets is None:
+        targets = np.full(count, -1, np.int32)
+    _check_classes("targets", targets, count, -1, members(model)[0].num_classes)
+    ids = jnp.arange(count, dtype=jnp.int32)
+    batch = Batch(
+        image=jnp.asarray(images),
+        label=jnp.asarray(labels, jnp.int32),
+        target=jnp.asarray(targets, jnp.int32),
+        id=ids,
+        source_id=ids,
+        mask=jnp.ones(count, bool),
+        extra={},
+    )
+    adversarial = run_batch(attack, model, batch, key=key, unroll=unroll).adversarial
+    return Result(adversarial, *_measure(model, adversarial, batch))
+
+
+def run_batch(attack: Attack, model: Any, batch: Batch, *, key: Array, unroll: bool | None = None) -> Any:
+    """Runs an attack on a batch, without waiting for the device; works on sharded batches and inside `jit` and `vmap`.
+
+    Args:
+        attack: built once, used often: its compiled programs belong to the object.
+        model: a model or a tuple of models.
+        batch: images may be sharded along `n`; the state then is too.
+        key: the same key gives the same answer. Step `i` gets it folded with `i`.
+        unroll: True loops in Python over one compiled step, False is one `lax.scan`. By default
+            decided by the platform that holds the images: on CPU convolutions inside a compiled loop run at half speed.
+
+    Returns:
+        The last state; `.adversarial` is the answer.
+    """
+    image = batch.image
+    traced = isinstance(image, Tracer)
+    if unroll is None:
+        unroll = not traced and next(iter(image.devices())).platform == "cpu"
+    sharding = None if traced or not isinstance(image.sharding, NamedSharding) else image.sharding
+    if not unroll:
+        return _scan(attack, key, model, batch, sharding=sharding)
+    state = _init(attack, key, model, batch, sharding=sharding)
+    for index in range(attack.num_steps):
+        state = _step(attack, key, state, model, batch, index=index, sharding=sharding)
+    return state
+
+
+@functools.partial(jax.jit, static_argnames=("attack", "sharding"))
+def _init(attack: Attack, key: Array, model: Any, batch: Batch, *, sharding: NamedSharding | None) -> Any:
+    return _keep_sharded(attack.init(jax.random.fold_in(key, np.uint32(INIT)), model, batch), sharding, batch)
+
+
+# The state is not donated: with the calls interleaved on a CPU that was no faster, it saves the memory of one state only, and
+# it warns where the attack closes over a value that `vmap` maps, since the new state is then larger than the old one.
+@functools.partial(jax.jit, static_argnames=("attack", "sharding"))
+def _step(
+    attack: Attack, key: Array, state: Any, model: Any, batch: Batch, *, index: Any, sharding: NamedSharding | None
+) -> Any:
+    state, _ = attack.step(jax.random.fold_in(key, index), state, model, batch)
+    return _keep_sharded(state, sharding, batch)
+
+
+@functools.partial(jax.jit, static_argnames=("attack", "sharding"))
+def _scan(attack: Attack, key: Array, model: Any, batch: Batch, *, sharding: NamedSharding | None) -> Any:
+    def step(state: Any, index: Array) -> tuple[Any, None]:
+        return _step(attack, key, state, model, batch, index=index, sharding=sharding), None
+
+    state = _init(attack, key, model, batch, sharding=sharding)
+    return jax.lax.scan(step, state, jnp.arange(attack.num_steps))[0]
+
+
+def _keep_sharded(state: Any, sharding: NamedSharding | None, batch: Batch) -> Any:
+    """Keeps the state split as the images are: the compiler would give every device a whole copy of what starts as zeros."""
+    if sharding is None:
+        return state
+    rows = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[:1]))
+
+    def constrain(leaf: Array) -> Array:
+        split = leaf.ndim > 0 and leaf.shape[0] == batch.id.shape[0]
+        return jax.lax.with_sharding_constraint(leaf, rows) if split else leaf
+
+    return jax.tree.map(constrain, state)
+
+
+@jax.jit
+def _measure(model: Any, adversarial: Array, batch: Batch) -> tuple[Bool[Array, "n"], Float[Array, "n"]]:
+    return joint_success(None, model, adversarial, batch), rms_distortion(adversarial, batch.image)
+
+
+def _check_values(images: np.ndarray) -> None:
+    if images.size == 0:
+        raise ValueError(f"expected at least one image, got shape {images.shape}; leave out empty batches.")
+    low, high = float(images.min()), float(images.max())
+    if high > 1:
+        raise ValueError(f"expected images in [0, 1], got a maximum of {high}; divide by 255 first.")
+    if low < 0:
+        raise ValueError(f"expected images in [0, 1], got a minimum of {low}; models normalise inside, undo it first.")
+    if not np.isfinite(low + high):
+        raise ValueError("expected images in [0, 1], got NaN; leave these images out.")
+
+
+def _check_classes(name: str, classes: Any, count: int, lowest: int, num_classes: int) -> None:
+    values = np.asarray(classes)
+    if values.shape != (count,):
+        raise ValueError(f"expected {name} [n] for {count} images, got shape {values.shape}; write one class per image.")
+    if not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(f"expected integer {name}, got {values.dtype}; write {name}.astype('int32').")
+    if values.min() < lowest or values.max() >= num_classes:
+        raise ValueError(
+            f"expected {name} in {lowest} to {num_classes - 1}, got {values.min()} to {values.max()}; "
+            "these are numbers of the model's classes."
+        )

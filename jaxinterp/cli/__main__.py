@@ -1,0 +1,8 @@
+"""`python -m jaxinterp.cli`."""
+
+import sys
+
+from jaxinterp.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

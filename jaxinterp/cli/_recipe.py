@@ -1,0 +1,100 @@
+"""Recipes: a Python file whose function of the file's name builds a study from typed keyword arguments."""
+
+import contextlib
+import dataclasses
+import importlib.util
+import inspect
+import io
+import pathlib
+import re
+from collections.abc import Callable
+from typing import Any, cast
+
+from jaxinterp._base import did_you_mean
+from jaxinterp.pipelines import Study
+
+_FRACTION = re.compile(r"^\s*(-?\d+(?:\.\d*)?)\s*/\s*(\d+(?:\.\d*)?)\s*$")
+
+
+def load_recipe(path: str) -> Callable[..., Study]:
+    """The recipe of a file: its function of the same name as the file.
+
+    Args:
+        path: of a Python file.
+
+    Returns:
+        A function of keyword arguments that returns a `Study`.
+
+    Raises:
+        ValueError: no such file, or no such function in it.
+    """
+    file = pathlib.Path(path)
+    if not file.is_file():
+        there = sorted(str(found) for found in file.parent.glob("*.py")) if file.parent.is_dir() else []
+        raise ValueError(f"expected a recipe, got {path}, which is not there{did_you_mean(path, there)}")
+    spec = importlib.util.spec_from_file_location(f"recipe_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"expected a Python file as recipe, got {path}; name one that ends in .py.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    recipe = getattr(module, file.stem, None)
+    if not callable(recipe):
+        raise ValueError(f"expected a function {file.stem}() in {path}, got none; give the recipe the name of its file.")
+    return cast("Callable[..., Study]", recipe)
+
+
+def parse_knobs(recipe: Callable[..., Study], arguments: list[str]) -> dict[str, Any]:
+    """The knobs of a recipe, its defaults overridden by `--name value`.
+
+    Fractions such as `4/255` are numbers here; `tyro` turns text into what the signature says.
+
+    Args:
+        recipe: the recipe.
+        arguments: what followed the recipe on the command line.
+
+    Returns:
+        Every knob by name.
+
+    Raises:
+        ValueError: an unknown knob, or a value that is not of the knob's type.
+    """
+    import tyro
+
+    names = list(inspect.signature(recipe).parameters)
+    for argument in arguments:
+        if argument.startswith("--"):
+            name = argument[2:].split("=")[0].replace("-", "_")
+            if name not in names and not (name.startswith("no_") and name[3:] in names):
+                listed = ", ".join(f"--{known.replace('_', '-')}" for known in names)
+                raise ValueError(
+                    f"unknown knob --{name.replace('_', '-')}; this recipe has: {listed}{did_you_mean(name, names)}"
+                )
+
+    parameters = inspect.signature(recipe).parameters.values()
+    knobs = dataclasses.make_dataclass(
+        "Knobs",
+        [
+            (p.name, p.annotation, dataclasses.field(**({} if p.default is p.empty else {"default": p.default})))
+            for p in parameters
+        ],
+        kw_only=True,
+    )
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            return vars(tyro.cli(knobs, args=[_decimal(argument) for argument in arguments], console_outputs=False))
+    except SystemExit as error:
+        given = " ".join(arguments)
+        kinds = ", ".join(f"--{p.name.replace('_', '-')} {_kind(p.annotation)}" for p in parameters)
+        raise ValueError(f"expected knobs such as {kinds}; got: {given}") from error
+
+
+def _decimal(argument: str) -> str:
+    name, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    match = _FRACTION.match(value)
+    if not match or float(match[2]) == 0:
+        return argument
+    return f"{name}{equals}{float(match[1]) / float(match[2])!r}"
+
+
+def _kind(annotation: Any) -> str:
+    return getattr(annotation, "__name__", None) or str(annotation)

@@ -1,0 +1,48 @@
+"""What a recipe is, without running it."""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jaxinterp._base import Model
+from jaxinterp.pipelines import Member, Study, stages_of
+
+
+def show(recipe: Callable[..., Study], knobs: dict[str, Any]) -> str:
+    """A recipe's purpose, knobs, stages, members and layers as text; shapes only, no weight is read.
+
+    Args:
+        recipe: the recipe.
+        knobs: its resolved knobs.
+
+    Returns:
+        Text of several lines.
+    """
+    study = recipe(**knobs)
+    lines = [study.title, "", inspect.cleandoc(recipe.__doc__ or ""), "", "knobs"]
+    lines += [f"  --{name.replace('_', '-'):24} {_number(value)}" for name, value in knobs.items()]
+    lines += ["", "stages", "  " + " -> ".join(stages_of(study, "study"))]
+    for member in study.members:
+        lines += ["", *_member_lines(member)]
+    return "\n".join(lines)
+
+
+def _member_lines(member: Member) -> list[str]:
+    model: Model = jax.eval_shape(member.build)
+    parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(model.params))
+    lines = [f"{member.name}: {parameters:,} parameters, images of {model.image_size} px, {model.num_classes} classes"]
+    lines.append(f"  {'layer':24} {'h x w x units':>16} {'stride':>7} {'field':>6}")
+    for layer in model.layers:
+        shape = " x ".join(str(side) for side in layer.shape)
+        studied = "  <- studied" if layer.name == member.layer else ""
+        lines.append(f"  {layer.name:24} {shape:>16} {layer.stride:>7g} {layer.receptive_field:>6}{studied}")
+    return lines
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float) and 0 < value < 0.2 and abs(value * 255 - round(value * 255, 3)) < 1e-9:
+        return f"{value * 255:g}/255"
+    return str(value)

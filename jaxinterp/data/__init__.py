@@ -1,0 +1,30 @@
+"""Sources of labelled images, batches of them, and adversarial data sets on disk."""
+
+from jaxinterp.data._adversarial import AdversarialSet as AdversarialSet
+from jaxinterp.data._adversarial import adversarial_set as adversarial_set
+from jaxinterp.data._adversarial import finish as finish
+from jaxinterp.data._broden import Broden as Broden
+from jaxinterp.data._broden import broden as broden
+from jaxinterp.data._broden_writer import write_broden as write_broden
+from jaxinterp.data._cache import CachedSource as CachedSource
+from jaxinterp.data._cache import cached as cached
+from jaxinterp.data._concepts import CATEGORIES as CATEGORIES
+from jaxinterp.data._concepts import ConceptTable as ConceptTable
+from jaxinterp.data._folder import ImageFolder as ImageFolder
+from jaxinterp.data._folder import image_folder as image_folder
+from jaxinterp.data._loader import TrainingBatches as TrainingBatches
+from jaxinterp.data._loader import batches as batches
+from jaxinterp.data._loader import collate as collate
+from jaxinterp.data._loader import training_batches as training_batches
+from jaxinterp.data._records import AdversarialFormat as AdversarialFormat
+from jaxinterp.data._records import AdversarialRecord as AdversarialRecord
+from jaxinterp.data._shards import finished_shards as finished_shards
+from jaxinterp.data._shards import remove_unfinished as remove_unfinished
+from jaxinterp.data._shards import shard_path as shard_path
+from jaxinterp.data._shards import write_shard as write_shard
+from jaxinterp.data._source import Example as Example
+from jaxinterp.data._source import Source as Source
+from jaxinterp.data._subset import Subset as Subset
+from jaxinterp.data._subset import subset as subset
+from jaxinterp.data._world import ConceptWorld as ConceptWorld
+from jaxinterp.data._world import concept_world as concept_world

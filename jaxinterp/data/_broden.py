@@ -1,0 +1,222 @@
+"""Reads data sets in the on-disk format of Broden: images with label maps in several categories."""
+
+import csv
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int32
+from PIL import Image
+
+from jaxinterp.data._concepts import CATEGORIES, ConceptTable, concept_table
+from jaxinterp.data._fingerprint import digest, files_digest
+from jaxinterp.data._images import read_image
+from jaxinterp.data._source import Example
+
+INDEX_COLUMNS = ("image", "split", "ih", "iw", "sh", "sw")
+"""The columns of `index.csv` that come before the categories."""
+
+UNLABELLED = "-"
+"""The name that Broden gives to label 0."""
+
+
+class _Row(NamedTuple):
+    """One image: its file, the resolution of its labels, and the items of each category's cell, in the order of the layers."""
+
+    number: int
+    image: str
+    height: int
+    width: int
+    items: tuple[tuple[str, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Broden:
+    """A folder in Broden's format, as `broden` opens it; images and label maps are decoded when they are asked for.
+
+    Attributes:
+        path: the folder.
+        rows: the images, as `index.csv` lists them.
+        layers: how many layers of the concept maps each category takes, category by category.
+        numbers: for each category, label number of the files -> concept number, 0 for labels of other categories.
+        concepts: what the numbers in the concept maps mean.
+        image_size: side of the images in pixels.
+        label_size: side of the concept maps in pixels.
+    """
+
+    path: pathlib.Path
+    rows: tuple[_Row, ...] = dataclasses.field(repr=False)
+    layers: tuple[tuple[str, int], ...]
+    numbers: dict[str, np.ndarray] = dataclasses.field(repr=False, hash=False, compare=False)
+    concepts: ConceptTable = dataclasses.field(repr=False)
+    image_size: int
+    label_size: int
+    classes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the images, of their labels and of the two sizes."""
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        names = [name for row in self.rows for name in (row.image, *(item for cell in row.items for item in cell))]
+        files = [self.path / "images" / name for name in names if not name.isdigit()]
+        tables = sorted(path for path in self.path.glob("*.csv"))
+        for file in files:
+            _there(file)
+        return digest("broden", files_digest([*tables, *files]), self.rows, self.layers, self.image_size, self.label_size)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int, /) -> Example:
+        """The image at an index; its label is -1, for Broden has concepts and no classes."""
+        row = self.rows[index]
+        image = read_image(_there(self.path / "images" / row.image), image_size=self.image_size, crop=1.0)
+        maps = [np.zeros((self.label_size, self.label_size), np.int32)] * sum(count for _, count in self.layers)
+        start = 0
+        for (category, count), cell in zip(self.layers, row.items, strict=True):
+            for layer, item in enumerate(cell, start):
+                maps[layer] = self._layer(row, category, item)
+            start += count
+        return Example(image, -1, -1, row.number, row.number, np.stack(maps, axis=-1))
+
+    def _layer(self, row: _Row, category: str, item: str) -> Int32[np.ndarray, "s s"]:
+        """One layer of labels as concept numbers: a map from a PNG, or a number that holds for the whole image."""
+        size = (self.label_size, self.label_size)
+        if item.isdigit():
+            return np.broadcast_to(self._concepts_of(np.full((1, 1), int(item)), row, category, item), size)
+        path = _there(self.path / "images" / item)
+        try:
+            with Image.open(path) as file:
+                channels = np.asarray(file.convert("RGB")).astype(np.int32)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(f"expected a PNG of labels, could not read {path} ({error}); write it again.") from error
+        if channels.shape[:2] != (row.height, row.width):
+            raise ValueError(
+                f"expected labels of {row.height} x {row.width}, as index.csv says, got {channels.shape[0]} x "
+                f"{channels.shape[1]}: {path}; correct sh, sw or the file."
+            )
+        side = min(row.height, row.width)
+        centres = ((np.arange(self.label_size) + 0.5) * side / self.label_size).astype(np.int64)
+        rows, columns = centres + (row.height - side) // 2, centres + (row.width - side) // 2
+        near = channels[rows[:, None], columns[None, :]]
+        return self._concepts_of(near[..., 0] + 256 * near[..., 1], row, category, item)
+
+    def _concepts_of(self, labels: np.ndarray, row: _Row, category: str, item: str) -> np.ndarray:
+        table = self.numbers[category]
+        if labels.max() >= len(table):
+            raise ValueError(
+                f"expected labels up to {len(table) - 1} in category {category}, got {labels.max()} in {item!r} "
+                f"of {row.image}; add the label to c_{category}.csv."
+            )
+        return table[labels]
+
+
+def broden(
+    path: str | os.PathLike[str],
+    *,
+    image_size: int,
+    label_size: int | None = None,
+    split: str | None = None,
+    categories: Sequence[str] = CATEGORIES,
+) -> Broden:
+    """A data set in the format of Broden, the broadly and densely labelled data set of Network Dissection.
+
+    The folder holds `index.csv`, one `c_<category>.csv` per category, and `images/` with the images and the label maps
+    (label number = red + 256 * green). A cell of `index.csv` holds nothing, one item or several separated by ";", each a
+    label map or a bare number that labels the whole image. Each category takes as many layers of the concept map as its
+    longest cell has items. A label that belongs to two categories is a concept of each.
+
+    Args:
+        path: the folder.
+        image_size: side of the images in pixels; they are resized, and cut to the centre square if they are not square.
+        label_size: side of the concept maps in pixels, by default `image_size`; labels are taken at the nearest point.
+        split: only the images of that split, for example "train"; by default all.
+        categories: the categories to read, in the order of the layers.
+
+    Returns:
+        The source. It has no classes, and every label is -1; the id of an image is its place in `index.csv`.
+
+    Raises:
+        ValueError: a missing folder or file, a missing column, an unknown split or category, a label without a name.
+
+    References:
+        David Bau, Bolei Zhou, Aditya Khosla, Aude Oliva, Antonio Torralba, "Network Dissection: Quantifying
+        Interpretability of Deep Visual Representations", 2017, section 2.1 (Broden).
+    """
+    folder = pathlib.Path(path)
+    if not folder.is_dir():
+        raise ValueError(f"expected a folder in Broden's format, found none at {folder}; give the folder that holds index.csv.")
+    rows = list(_read_csv(folder / "index.csv", INDEX_COLUMNS))
+    if not rows:
+        raise ValueError(f"expected images in {folder / 'index.csv'}, got none; write the data set again.")
+    found = [name for name in rows[0] if name not in INDEX_COLUMNS]
+    wanted = [category for category in categories if category in found]
+    if unknown := [category for category in categories if category not in CATEGORIES]:
+        raise ValueError(f"expected categories of {', '.join(CATEGORIES)}, got {unknown[0]!r}; write one of them.")
+    if not wanted:
+        raise ValueError(f"expected a category of {', '.join(categories)} in index.csv, it has: {', '.join(found)}.")
+    if split is not None and split not in (splits := sorted({row["split"] for row in rows})):
+        raise ValueError(f"unknown split {split!r}; index.csv has: {', '.join(splits)}.")
+    numbers, concepts = _tables(folder, wanted)
+    parsed = tuple(
+        _Row(
+            number,
+            row["image"],
+            _pixels(row, "sh"),
+            _pixels(row, "sw"),
+            tuple(tuple(item for item in (row[category] or "").split(";") if item) for category in wanted),
+        )
+        for number, row in enumerate(rows)
+        if split in (None, row["split"])
+    )
+    layers = tuple((category, max(1, *(len(row.items[place]) for row in parsed))) for place, category in enumerate(wanted))
+    return Broden(folder, parsed, layers, numbers, concepts, image_size, label_size or image_size)
+
+
+def _tables(folder: pathlib.Path, categories: Iterable[str]) -> tuple[dict[str, np.ndarray], ConceptTable]:
+    """For each category the concept number of every label number, and the names of the concepts."""
+    names: dict[str, tuple[str, ...]] = {}
+    numbers: dict[str, np.ndarray] = {}
+    first = 1
+    for category in categories:
+        rows = sorted(
+            (int(row["code"]), int(row["number"]), row["name"])
+            for row in _read_csv(folder / f"c_{category}.csv", ("code", "number", "name"))
+        )
+        rows = [row for row in rows if row[1] != 0]
+        table = np.zeros(max((number for _, number, _ in rows), default=0) + 1, np.int32)
+        for place, (_, number, _) in enumerate(rows):
+            table[number] = first + place
+        names[category], numbers[category] = tuple(name for *_, name in rows), table
+        first += len(rows)
+    return numbers, concept_table(names)
+
+
+def _read_csv(path: pathlib.Path, columns: Sequence[str]) -> Iterable[dict[str, str]]:
+    if not path.is_file():
+        raise ValueError(f"expected {path.name} of a data set in Broden's format, found none in {path.parent}.")
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
+            raise ValueError(f"expected a column {missing[0]!r} in {path}, got: {', '.join(reader.fieldnames or ())}.")
+        yield from reader
+
+
+def _pixels(row: dict[str, str], column: str) -> int:
+    if not (row[column] or "").isdigit() or int(row[column]) == 0:
+        raise ValueError(f"expected a number of pixels in column {column}, got {row[column]!r} for {row['image']}.")
+    return int(row[column])
+
+
+def _there(path: pathlib.Path) -> pathlib.Path:
+    if not path.is_file():
+        raise ValueError(f"expected a file that index.csv names, found none at {path}; fetch the data set again.")
+    return path

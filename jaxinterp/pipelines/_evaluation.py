@@ -1,0 +1,70 @@
+"""The evaluation stages: accuracy on clean images and on their backgrounds, and the table under FGSM and PGD."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxinterp import attacks, data
+from jaxinterp._base import Attack, Model
+from jaxinterp.data import Source
+from jaxinterp.pipelines._context import NORMAL, Run, progress
+from jaxinterp.pipelines._passes import outputs
+
+
+def inspect(run: Run) -> None:
+    """Accuracy of every member on the held-out images and on their backgrounds alone."""
+    values: dict[str, Any] = {}
+    for member, model in zip(run.study.members, run.models(NORMAL), strict=True):
+        entry = {"clean": _accuracy(run, model, member.layer, run.held_out, f"inspect {member.name}")}
+        if run.study.background:
+            entry["background"] = _accuracy(run, model, member.layer, run.study.background(), f"background {member.name}")
+        values[member.name] = entry
+    run.workdir.save("inspect", {"accuracy": values, "num_images": len(run.held_out)}, {})
+
+
+def evaluate(run: Run, phase: str) -> None:
+    """Top-1 and top-5 accuracy on clean images, under FGSM and under PGD, and each image's correctness for intervals."""
+    settings = run.study.robustness
+    if settings is None:
+        raise ValueError("this study has no robustness settings; give it some.")
+    count = min(settings.num_images, len(run.held_out))
+    source = data.subset(run.held_out, np.arange(count) * len(run.held_out) // count)
+    kinds = {
+        "clean": None,
+        "fgsm": attacks.fgsm(settings.epsilon),
+        "pgd": attacks.pgd(
+            settings.epsilon, step_size=2.5 * settings.epsilon / settings.num_steps, num_steps=settings.num_steps
+        ),
+    }
+    arrays = {}
+    for member, model in zip(run.study.members, run.models(phase), strict=True):
+        for name, attack in kinds.items():
+            title = f"evaluate {phase} {member.name} {name}"
+            arrays[f"{member.name}/{name}"] = _ranks(run, model, source, attack, title)
+    values = {"epsilon": settings.epsilon, "num_steps": settings.num_steps, "num_images": count}
+    run.workdir.save(f"evaluate.{phase}", values, arrays)
+
+
+def _accuracy(run: Run, model: Model, layer: str, source: Source, title: str) -> float:
+    return outputs(run, model, layer, source, title=title).accuracy
+
+
+def _ranks(run: Run, model: Model, source: Source, attack: Attack | None, title: str) -> np.ndarray:
+    """How many classes have a higher logit than the true one, image by image: top-1 is rank 0, top-5 below 5."""
+    size = run.rounded(run.study.batch_size)
+    ranks, masks = [], []
+    for host_batch in progress(data.batches(source, batch_size=size, read_concepts=False), title=title):
+        batch = run.shard(host_batch)
+        images = batch.image if attack is None else attacks.run_batch(attack, model, batch, key=run.key(2)).adversarial
+        ranks.append(_rank(model, images, batch.label))
+        masks.append(batch.mask)
+    return np.concatenate([np.asarray(rank) for rank in ranks])[np.concatenate([np.asarray(mask) for mask in masks])]
+
+
+@jax.jit
+def _rank(model: Model, images: jax.Array, labels: jax.Array) -> jax.Array:
+    logits, _ = model(images)
+    own = jnp.take_along_axis(logits, labels[:, None], axis=1)
+    return jnp.sum(logits > own, axis=1).astype(jnp.int32)

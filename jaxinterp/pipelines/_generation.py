@@ -1,0 +1,141 @@
+"""The generation stage: an adversarial data set, shard by shard, re-read and re-scored."""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxinterp import attacks, data
+from jaxinterp._base import Attack, Batch, Model
+from jaxinterp.pipelines._context import Run, progress, to_host
+from jaxinterp.pipelines._passes import outputs
+
+SPLIT = "adversarial"
+
+
+def generate(run: Run, phase: str) -> None:
+    """Attacks the ensemble of a phase and writes the data set; finished shards of an earlier run are kept.
+
+    The success that is recorded is that of the images as they are read back from the shards.
+
+    Args:
+        run: the run.
+        phase: whose networks are attacked.
+    """
+    folder, models, study = run.adversarial_path(phase), run.models(phase), run.study
+    attack, form = study.attack(phase), adversarial_format(run)
+    count = len(run.attacked) * study.num_targets
+    num_shards = -(-count // study.shard_size)
+    data.remove_unfinished(folder)
+    finished = data.finished_shards(folder, split=SPLIT, num_shards=num_shards)
+    for shard in progress(range(num_shards), title=f"generate {phase}", unit="shard"):
+        if shard not in finished:
+            rows = np.arange(shard * study.shard_size, min((shard + 1) * study.shard_size, count))
+            records = _records(run, attack, models, rows)
+            data.write_shard(folder, records, form, split=SPLIT, shard=shard, num_shards=num_shards)
+    data.finish(folder, form, {SPLIT: num_shards})
+    run.workdir.save(f"generate.{phase}", {"num_images": count, "models": form.models}, rescore(run, phase, models))
+
+
+def adversarial_format(run: Run) -> data.AdversarialFormat:
+    """What all records of a study's adversarial data sets share."""
+    return data.AdversarialFormat(
+        image_size=run.source.image_size,
+        classes=run.source.classes,
+        class_names=run.source.class_names,
+        models=tuple(member.name for member in run.study.members),
+        num_targets=run.study.num_targets,
+    )
+
+
+def adversarial_images(run: Run, phase: str) -> data.AdversarialSet:
+    """The stored adversarial data set that was made against a phase's networks."""
+    return data.adversarial_set(run.adversarial_path(phase), split=SPLIT)
+
+
+def rescore(run: Run, phase: str, models: tuple[Model, ...]) -> dict[str, np.ndarray]:
+    """What networks say of a stored adversarial data set, read back from disk.
+
+    Args:
+        run: the run.
+        phase: whose data set.
+        models: the networks that are asked.
+
+    Returns:
+        `predictions` `[n m]` of the stored images, `clean_predictions` `[n m]` of the images they were made from, `id`,
+        `source_id`, `label`, `target`, and `rms`, `linf` in [0, 1] units.
+    """
+    stored = adversarial_images(run, phase)
+    clean = data.subset(run.source, run.attacked)
+    repeat = np.repeat(np.arange(len(clean)), run.study.num_targets)
+    layers = [member.layer for member in run.study.members]
+    pairs = list(zip(models, layers, strict=True))
+    read = [outputs(run, model, layer, stored, title=f"re-score {phase}").predictions for model, layer in pairs]
+    before = [outputs(run, model, layer, clean, title=f"score {phase}").predictions for model, layer in pairs]
+    examples = [stored[index] for index in range(len(stored))]
+    difference = [
+        (example.image.astype(np.float64) - clean[int(index)].image) / 255
+        for example, index in zip(examples, repeat, strict=True)
+    ]
+    return {
+        "predictions": np.stack(read, axis=1),
+        "clean_predictions": np.stack(before, axis=1)[repeat],
+        "id": np.asarray([example.id for example in examples]),
+        "source_id": np.asarray([example.source_id for example in examples]),
+        "label": np.asarray([example.label for example in examples]),
+        "target": np.asarray([example.target for example in examples]),
+        "rms": np.asarray([np.sqrt(np.mean(np.square(delta))) for delta in difference]),
+        "linf": np.asarray([np.abs(delta).max() for delta in difference]),
+    }
+
+
+def _records(run: Run, attack: Attack, models: tuple[Model, ...], rows: np.ndarray) -> Iterator[data.AdversarialRecord]:
+    """The records of the rows of one shard; row r is target `r % num_targets` of attacked image `r // num_targets`."""
+    size, num_targets = run.rounded(run.study.attack_batch_size), run.study.num_targets
+    for start in range(0, len(rows), size):
+        chunk = rows[start : start + size]
+        rank = np.zeros(size, np.int32)
+        rank[: len(chunk)] = chunk % num_targets
+        clean = data.collate(
+            [run.source[int(run.attacked[row // num_targets])] for row in chunk], batch_size=size, read_concepts=False
+        )
+        batch = run.shard(clean._replace(id=np.where(clean.mask, clean.source_id * num_targets + rank, -1)))
+        batch = batch._replace(target=_targets(models, batch, jnp.asarray(rank), num_targets))
+        state = attacks.run_batch(attack, models, batch, key=run.key(1))
+        pixels = np.asarray(_pixels(state.adversarial))
+        stored = run.shard(batch._replace(image=pixels.astype(np.float32) / np.float32(255)))
+        predictions, clean_predictions = (np.asarray(_predictions(models, images)) for images in (stored.image, batch.image))
+        host = to_host(batch)
+        for index in range(len(chunk)):
+            delta = pixels[index].astype(np.float64) / 255 - np.round(host.image[index].astype(np.float64) * 255) / 255
+            yield data.AdversarialRecord(
+                image=pixels[index],
+                source_id=int(host.source_id[index]),
+                rank=int(rank[index]),
+                label=int(host.label[index]),
+                target=int(host.target[index]),
+                clean_predictions=clean_predictions[index],
+                predictions=predictions[index],
+                rms=float(np.sqrt(np.mean(np.square(delta)))),
+                linf=float(np.abs(delta).max()),
+            )
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _targets(models: tuple[Model, ...], batch: Batch, rank: jax.Array, num_targets: int) -> jax.Array:
+    """The `rank`-th least likely class of every image over the ensemble."""
+    classes = attacks.least_likely(models, batch.image, num_targets=num_targets)
+    return jnp.take_along_axis(classes, rank[:, None], axis=1)[:, 0]
+
+
+@jax.jit
+def _pixels(adversarial: jax.Array) -> jax.Array:
+    return jnp.round(adversarial * 255).astype(jnp.uint8)
+
+
+@jax.jit
+def _predictions(models: tuple[Model, ...], images: jax.Array) -> jax.Array:
+    """What every member predicts, `[n m]`."""
+    return jnp.stack([model(images)[0].argmax(axis=-1) for model in models], axis=1).astype(jnp.int32)

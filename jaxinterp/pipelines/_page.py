@@ -1,0 +1,89 @@
+"""The page of a run, from whatever is finished."""
+
+import json
+import pathlib
+
+from jaxinterp import report
+from jaxinterp.pipelines._claims import claims
+from jaxinterp.pipelines._context import NORMAL, Run
+from jaxinterp.pipelines._dissection import ADVERSARIAL
+from jaxinterp.pipelines._exhibits_attack import attack_section, images_section
+from jaxinterp.pipelines._exhibits_consistency import consistency_figure, consistency_section
+from jaxinterp.pipelines._exhibits_trace import trace_section
+from jaxinterp.pipelines._exhibits_training import accuracy_section
+from jaxinterp.pipelines._exhibits_units import featured_figure, units_section
+from jaxinterp.pipelines._results import Results
+
+
+def write_page(run: Run) -> pathlib.Path:
+    """Writes the page and its figures into the work directory, from the stages that are finished.
+
+    Args:
+        run: the run.
+
+    Returns:
+        The path of the page.
+    """
+    return report.write(build_page(Results(run)), run.workdir.path)
+
+
+def build_page(results: Results) -> report.Page:
+    """The page as a record."""
+    run, study = results.run, results.run.study
+    lead: list[report.Table | report.Figure] = []
+    if results.has(f"dissect.{NORMAL}"):
+        lead.append(featured_figure(results))
+    sections = [images_section(results)]
+    if results.has(f"consistency.{NORMAL}"):
+        lead.append(consistency_figure(results, ADVERSARIAL))
+    if results.phases("generate"):
+        sections.append(attack_section(results))
+    if results.phases("dissect"):
+        sections.append(units_section(results))
+    if results.phases("consistency"):
+        sections.append(consistency_section(results))
+    if results.phases("evaluate"):
+        sections.append(accuracy_section(results))
+    if results.has("trace"):
+        sections.append(trace_section(results))
+    return report.Page(
+        title=study.title,
+        subtitle=study.description,
+        stages=_stages(run),
+        claims=claims(results),
+        lead=tuple(lead),
+        sections=tuple(sections),
+        methods=study.methods,
+        bibtex=report.bibliography(report.citations(study.methods)),
+        provenance=_provenance(run),
+    )
+
+
+def _stages(run: Run) -> tuple[report.Stage, ...]:
+    path = run.workdir.path / "times.json"
+    times = json.loads(path.read_text()) if path.exists() else {}
+    names = run.study.stage_names()
+    done = [run.workdir.finished(name) for name in names]
+    first = done.index(False) if not all(done) else len(names)
+    return tuple(
+        report.Stage(
+            name.replace(".", " "),
+            "done" if finished else "running" if index == first else "to come",
+            detail=f"{times[name]:.0f} s" if finished and name in times else "",
+        )
+        for index, (name, finished) in enumerate(zip(names, done, strict=True))
+    )
+
+
+def _provenance(run: Run) -> dict[str, str]:
+    manifest = json.loads((run.workdir.path / "manifest.json").read_text())
+    device = manifest["device"]
+    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
+    knobs = ", ".join(f"{name} = {value}" for name, value in manifest["recipe"]["knobs"].items())
+    return {
+        "device": f"{device['count']} x {device['kind']} ({device['platform']})",
+        "versions": versions,
+        "commit": manifest["commit"],
+        "knobs": knobs,
+        "seed": str(manifest["recipe"]["seed"]),
+    }

@@ -1,0 +1,194 @@
+"""Passes over a data set: statistics accumulated on every device, and outputs of every image."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Float32, Int32
+
+from jaxinterp import data
+from jaxinterp._base import Activations, Batch, Model, Statistic
+from jaxinterp._mesh import AXIS
+from jaxinterp.data import Example, Source
+from jaxinterp.pipelines._context import Run, progress
+
+
+class Outputs(NamedTuple):
+    """What a network says of every image of a source, in the source's order.
+
+    Attributes:
+        id: of every image.
+        label: of every image.
+        logits: of every image.
+        strongest: maximum over positions of every unit's map.
+        mean: mean over positions of every unit's map.
+    """
+
+    id: Int32[np.ndarray, " n"]
+    label: Int32[np.ndarray, " n"]
+    logits: Float32[np.ndarray, "n k"]
+    strongest: Float32[np.ndarray, "n u"]
+    mean: Float32[np.ndarray, "n u"]
+
+    @property
+    def accuracy(self) -> float:
+        """The share of images whose label has the highest logit."""
+        return float((self.predictions == self.label).mean())
+
+    @property
+    def predictions(self) -> Int32[np.ndarray, " n"]:
+        """The class of highest logit."""
+        return self.logits.argmax(axis=1).astype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Derived:
+    """A source that is another one with every example changed.
+
+    Attributes:
+        source: the other one.
+        change: `(index, example) -> example`.
+        concepts: what the numbers in the changed examples' concept maps mean.
+    """
+
+    source: Source
+    change: Callable[[int, Example], Example]
+    concepts: data.ConceptTable | None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """WordNet ids."""
+        return self.source.classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What people call the classes."""
+        return self.source.class_names
+
+    @property
+    def image_size(self) -> int:
+        """Side of every image in pixels."""
+        return self.source.image_size
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the other source; the change is not part of it."""
+        return self.source.fingerprint
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int, /) -> Example:
+        return self.change(index, self.source[index])
+
+
+def with_concepts(adversarial: Source, clean: Source) -> Derived:
+    """An adversarial source whose images carry the concept maps of the clean images they were made from."""
+    position = {int(name): index for index, name in enumerate(source_ids(clean))}
+
+    def change(_: int, example: Example) -> Example:
+        return example._replace(concepts=clean[position[example.source_id]].concepts)
+
+    return Derived(adversarial, change, clean.concepts)
+
+
+def renumbered(source: Source) -> Derived:
+    """A source whose examples are named by their positions."""
+    return Derived(source, lambda index, example: example._replace(id=index), source.concepts)
+
+
+def source_ids(source: Source) -> np.ndarray:
+    """The ids of all examples, in the source's order."""
+    return np.asarray([source[index].id for index in range(len(source))])
+
+
+def accumulate(
+    run: Run, model: Model, layer: str, source: Source, statistics: tuple[Statistic, ...], *, title: str
+) -> tuple[Any, ...]:
+    """One pass over a source: the results of some statistics of one layer.
+
+    Every device keeps its own states, which are merged at the end.
+
+    Args:
+        run: the run.
+        model: the network.
+        layer: the layer whose activations the statistics see.
+        source: the images.
+        statistics: what to accumulate.
+        title: of the progress bar.
+
+    Returns:
+        What each statistic computes.
+    """
+    update = _update(statistics, run.mesh)
+    initial = tuple(statistic.init() for statistic in statistics)
+    states = jax.tree.map(lambda leaf: jnp.stack([leaf] * run.mesh.size), initial)
+    states = jax.device_put(states, jax.NamedSharding(run.mesh, PartitionSpec(AXIS)))
+    for batch in _batches(run, source, title, concepts=source.concepts is not None):
+        activation = forward(model, layer, batch.image)[1]
+        states = update(states, batch, {layer: activation})
+    results = []
+    for statistic, state in zip(statistics, states, strict=True):
+        shards = [jax.tree.map(lambda leaf, i=i: leaf[i], jax.device_get(state)) for i in range(run.mesh.size)]
+        results.append(statistic.compute(functools.reduce(jax.jit(statistic.merge), shards)))
+    return tuple(results)
+
+
+def outputs(run: Run, model: Model, layer: str, source: Source, *, title: str) -> Outputs:
+    """What a network says of every image; memory grows with images times units, not with maps.
+
+    Args:
+        run: the run.
+        model: the network.
+        layer: the layer that is pooled.
+        source: the images.
+        title: of the progress bar.
+
+    Returns:
+        Logits and pooled activations.
+    """
+    kept, rows = [], []
+    for batch in _batches(run, source, title, concepts=False):
+        kept.append((batch.id, batch.label, *_pooled(model, layer, batch.image)))
+        rows.append(batch.mask)
+    mask = np.concatenate([np.asarray(row) for row in rows])
+    return Outputs(*(np.concatenate([np.asarray(part) for part in parts])[mask] for parts in zip(*kept, strict=True)))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def forward(model: Model, layer: str, images: Array) -> tuple[Array, Array]:
+    """Logits and one layer's activation, compiled once for an architecture."""
+    logits, activations = model(images)
+    return logits, activations[layer]
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _pooled(model: Model, layer: str, images: Array) -> tuple[Array, Array, Array]:
+    logits, activations = model(images)
+    flat = activations[layer].reshape(images.shape[0], -1, activations[layer].shape[-1])
+    return logits, flat.max(axis=1), flat.mean(axis=1)
+
+
+def _batches(run: Run, source: Source, title: str, *, concepts: bool) -> Iterable[Batch]:
+    size = run.rounded(run.study.batch_size)
+    batches = data.batches(source, batch_size=size, read_concepts=concepts)
+    for batch in progress(batches, title=title, total=-(-len(source) // size)):
+        yield run.shard(batch)
+
+
+@functools.lru_cache(maxsize=64)
+def _update(statistics: tuple[Statistic, ...], mesh: Mesh) -> Callable[[Any, Batch, Activations], Any]:
+    def update(states: Any, batch: Batch, activations: Activations) -> Any:
+        states = jax.tree.map(lambda leaf: leaf[0], states)
+        new = tuple(statistic.update(state, batch, activations) for statistic, state in zip(statistics, states, strict=True))
+        return jax.tree.map(lambda leaf: leaf[None], new)
+
+    # Every device counts its own rows; whether a value varies over the axis is not for the type checker of shard_map to say.
+    mapped = jax.shard_map(update, mesh=mesh, in_specs=PartitionSpec(AXIS), out_specs=PartitionSpec(AXIS), check_vma=False)
+    return jax.jit(mapped, donate_argnums=0)

@@ -1,0 +1,168 @@
+"""What a recipe builds: a study, its members and how they are trained."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+from jaxinterp._base import Attack, Model
+from jaxinterp.data import Source
+from jaxinterp.training import Objective
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One network of a study.
+
+    Attributes:
+        name: names it in every table and file.
+        build: makes the model; called when its weights are needed, and under `jax.eval_shape` for its shapes.
+        layer: the layer whose units are studied.
+    """
+
+    name: str
+    build: Callable[[], Model]
+    layer: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How every member of a study is trained.
+
+    Attributes:
+        source: builds the training images.
+        objective: `(member) -> objective`.
+        optimizer: `(member) -> optax transformation`.
+        num_steps: `(member) -> how many steps`.
+        batch_size: images in a step, over all devices.
+        seed: of the order of the images and of every draw.
+        num_checkpoints: how many checkpoints are written on the way, evenly spaced.
+        flip: mirror every other image, at random.
+        start: `(member, model) -> model`, the network that is trained in the member's place; None trains the member itself.
+        finish: `(member, model) -> model`, turns what was trained into a network like the member; None keeps it.
+    """
+
+    source: Callable[[], Source]
+    objective: Callable[[Member], Objective]
+    optimizer: Callable[[Member], optax.GradientTransformation]
+    num_steps: Callable[[Member], int]
+    batch_size: int = 64
+    seed: int = 0
+    num_checkpoints: int = 4
+    flip: bool = False
+    start: Callable[[Member, Model], Model] | None = None
+    finish: Callable[[Member, Model], Model] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Robustness:
+    """What the table of accuracies is made of.
+
+    Attributes:
+        epsilon: radius of FGSM and of PGD, in [0, 1] units.
+        num_images: how many held-out images are attacked.
+        num_steps: of PGD.
+
+    Raises:
+        ValueError: epsilon outside (0, 1].
+    """
+
+    epsilon: float
+    num_images: int
+    num_steps: int = 20
+
+    def __post_init__(self) -> None:
+        if not 0 < self.epsilon <= 1:
+            raise ValueError(f"expected epsilon in (0, 1], got {self.epsilon:g}; write {self.epsilon:g}/255.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """The paper's whole study of an ensemble of networks.
+
+    Attributes:
+        title: heads the page.
+        description: one line under the title.
+        methods: the methods paragraph, as `report.methods_paragraph` writes it.
+        members: the networks, which are also the ensemble that is attacked.
+        source: builds the images that are analysed and attacked.
+        attack: `(phase) -> attack` on the tuple of the members' models; phase is "normal" or "robust".
+        num_targets: least-likely classes an image is driven to.
+        num_attacked: how many images of `source` are attacked, spread evenly over it; None for all.
+        held_out: builds the images on which accuracy is measured; None measures it on `source`.
+        background: builds the same held-out images without their objects; None where that cannot be had.
+        pretraining: how the members are trained before anything else; None takes them as built.
+        finetuning: adversarial training of the members after the first analysis; None ends the study there.
+        robustness: the table of accuracies; None leaves it out.
+        shard_size: adversarial images in a shard.
+        batch_size: images in a batch, over all devices.
+        attack_batch_size: the same for the attack.
+        num_traced: adversarial images over which tracing is measured.
+        num_null_draws: permutations of the label maps behind each detector count.
+        num_null_images: images on which that null is counted, spread evenly over the set.
+        label_size: side of the label maps that units are compared with, in pixels; half of the images' by default, as
+            in Broden.
+        num_bootstrap_draws: resamples of the source images behind the intervals of LC and CS.
+        min_class_images: where a class has fewer images, classes are merged along WordNet before LC, CS and r.
+        min_images: the least number of images of a merged class.
+        sigma: width of the similarity of classes in LC.
+        iou_threshold: a unit detects a concept above this IoU.
+        seed: of every draw of the analysis and of the attack.
+    """
+
+    title: str
+    description: str
+    methods: str
+    members: tuple[Member, ...]
+    source: Callable[[], Source]
+    attack: Callable[[str], Attack]
+    num_targets: int
+    num_attacked: int | None = None
+    held_out: Callable[[], Source] | None = None
+    background: Callable[[], Source] | None = None
+    pretraining: Training | None = None
+    finetuning: Training | None = None
+    robustness: Robustness | None = None
+    shard_size: int = 256
+    batch_size: int = 128
+    attack_batch_size: int = 64
+    num_traced: int = 200
+    num_null_draws: int = 20
+    num_null_images: int = 1000
+    label_size: int | None = None
+    num_bootstrap_draws: int = 200
+    min_class_images: int = 10
+    min_images: int = 20
+    sigma: float = 2.0
+    iou_threshold: float = 0.04
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        names = [member.name for member in self.members]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"expected members of different names, got {names}.")
+        for name in ("num_targets", "shard_size", "batch_size", "attack_batch_size", "num_traced"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}.")
+
+    def stage_names(self) -> tuple[str, ...]:
+        """The stages of this study in the order in which they run."""
+        stages = ["train.normal"] if self.pretraining else []
+        stages += ["inspect", "generate.normal", "dissect.normal", "consistency.normal"]
+        if self.robustness:
+            stages.append("evaluate.normal")
+        if self.finetuning:
+            stages.append("train.robust")
+            if self.robustness:
+                stages.append("evaluate.robust")
+            stages += ["generate.robust", "dissect.robust", "consistency.robust"]
+        return (*stages, "trace")
+
+    def described(self) -> dict[str, Any]:
+        """The fields that are plain numbers or text."""
+        return {
+            field.name: value
+            for field in dataclasses.fields(self)
+            if isinstance(value := getattr(self, field.name), int | float | str | None)
+        }

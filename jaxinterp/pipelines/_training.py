@@ -1,0 +1,105 @@
+"""The training stage: members one after the other, checkpointed, resumed where a killed run stopped."""
+
+import dataclasses
+import json
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxinterp import _mesh, data, models, training
+from jaxinterp._base import Model
+from jaxinterp.pipelines._context import NORMAL, Run, progress
+from jaxinterp.pipelines._study import Member, Training
+
+HISTORY_POINTS = 60
+
+
+def train(run: Run, phase: str) -> None:
+    """Trains every member for a phase and saves its weights in torchvision's layout.
+
+    Args:
+        run: the run.
+        phase: "normal" trains the members as built, "robust" fine-tunes the normal ones.
+    """
+    settings = run.study.pretraining if phase == NORMAL else run.study.finetuning
+    if settings is None:
+        raise ValueError(f"this study has no training for the phase {phase!r}.")
+    start = run.built if phase == NORMAL else run.models(NORMAL)
+    histories = {}
+    source = settings.source()
+    for index, (member, model) in enumerate(zip(run.study.members, start, strict=True)):
+        path, log = run.weights_path(phase, member.name), f"weights/{phase}/{member.name}.json"
+        if not path.exists():
+            begun = run.replicate(settings.start(member, model)) if settings.start else model
+            trained, history = _train_member(run, phase, settings, source, member, begun, index)
+            run.workdir.write_text(log, json.dumps(history))
+            with run.workdir.replacing(path) as temporary:
+                models.save(settings.finish(member, trained) if settings.finish else trained, temporary)
+        histories[member.name] = json.loads((run.workdir.path / log).read_text())
+    run.workdir.save(f"train.{phase}", {"history": histories}, {})
+
+
+def _train_member(
+    run: Run, phase: str, settings: Training, source: data.Source, member: Member, model: Model, index: int
+) -> tuple[Model, list[dict[str, float]]]:
+    import orbax.checkpoint as ocp
+
+    num_steps = settings.num_steps(member)
+    optimizer = settings.optimizer(member)
+    step = training.sharded_step(settings.objective(member), optimizer, run.mesh)
+    state = run.replicate(jax.tree.map(jax.numpy.array, training.init_state(optimizer, model)))
+    key = jax.random.fold_in(jax.random.key(settings.seed), index)
+    batches = data.training_batches(source, batch_size=settings.batch_size, seed=settings.seed, flip=settings.flip)
+    history: list[dict[str, float]] = []
+    every = max(1, num_steps // settings.num_checkpoints)
+    options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+    folder = (run.workdir.folder(f"checkpoints/{phase}/{member.name}")).resolve()
+    with ocp.CheckpointManager(folder, options=options) as manager:
+        done = manager.latest_step() or 0
+        if done:
+            restored = manager.restore(
+                done,
+                args=ocp.args.Composite(state=ocp.args.StandardRestore(_arrays(state)), rest=ocp.args.JsonRestore()),
+            )
+            state = _with_arrays(state, restored["state"])
+            history = restored["rest"]["history"]
+            batches.set_state(json.loads(restored["rest"]["batches"]))
+        recent: list[dict[str, jax.Array]] = []
+        on_host = _mesh.prefers_unrolled(run.mesh)
+        point = max(1, num_steps // HISTORY_POINTS)
+        for number in progress(range(done + 1, num_steps + 1), title=f"train {phase} {member.name}", unit="step"):
+            state, metrics = step(key, state, run.shard(next(batches)))
+            recent.append(metrics)
+            if run.mesh.size > 1 and on_host:
+                # Two steps in flight can wait for each other's threads in a collective.
+                jax.block_until_ready(metrics)
+            if number % point == 0 or number % every == 0 or number == num_steps:
+                history.append({"step": number, **_mean(recent)})
+                recent = []
+            if number % every == 0 and number < num_steps:
+                rest = {"history": history, "batches": json.dumps(batches.get_state())}
+                manager.save(
+                    number,
+                    args=ocp.args.Composite(state=ocp.args.StandardSave(_arrays(state)), rest=ocp.args.JsonSave(rest)),
+                )
+    return state.model, history
+
+
+def _arrays(state: training.TrainState) -> dict[str, Any]:
+    """What of a state goes into a checkpoint: all but the architecture, which the recipe builds."""
+    return {
+        "params": state.model.params,
+        "stats": state.model.stats,
+        "optimizer_state": state.optimizer_state,
+        "step": state.step,
+    }
+
+
+def _with_arrays(state: training.TrainState, stored: dict[str, Any]) -> training.TrainState:
+    model = dataclasses.replace(state.model, params=stored["params"], stats=stored["stats"])
+    return training.TrainState(model, stored["optimizer_state"], stored["step"])
+
+
+def _mean(metrics: list[dict[str, jax.Array]]) -> dict[str, float]:
+    return {name: float(np.mean([np.asarray(entry[name]) for entry in metrics])) for name in metrics[0]}

@@ -1,0 +1,90 @@
+"""The methods paragraph of a study, for a reader who wants to describe it in a paper of their own."""
+
+from collections.abc import Sequence
+
+_ATTACK = """
+Adversarial images were made from {images} images of {source} against {models} by ensemble optimization
+[dong2017; dong2022]: lambda d(x, x*) plus the {mean}cross-entropy towards the target class was minimised by Adam
+[kingma2015] ({num_steps} steps of {step}, lambda = {distance_weight}, d the mean squared difference of images in
+[0, 1], projected to [0, 1]). Targets were the {num_targets} least likely classes of each image{by}, which gives
+{adversarial} adversarial images. They are stored with 8 bits, and success is that of the stored images.
+"""
+_UNITS = """
+A unit is a channel of a convolutional layer; its activation on an image is the largest value of its map, and its top
+images are the {top_k} with the highest activation. Units were compared with concepts by Network Dissection [bau2017]:
+threshold at the {quantile} upper quantile, detector at IoU > {iou_threshold}, each count beside that of label maps
+permuted between images. LC and the consistencies CS1 and CS2 [dong2017] use shortest hypernym paths between classes in
+WordNet [miller1995] and a similarity of width sigma = {sigma}, which is our reading. Intervals are clustered on the real
+image that adversarial images share; where single units are named, the false discovery rate is held at 5 %
+[benjamini1995].
+"""
+_TRAINING = """
+The networks were then fine-tuned on the sum of the cross-entropies of the real image and of its FGSM image
+[goodfellow2015] at epsilon = {epsilon}, plus {feature_weight} times the mean squared distance of their features
+[dong2017]; robust accuracy is measured with FGSM and with PGD [madry2018], and the adversarial images were made anew
+against the trained networks.
+"""
+
+
+def methods_paragraph(
+    models: Sequence[str],
+    source: str,
+    *,
+    num_images: int,
+    num_targets: int,
+    num_steps: int,
+    step_size: float | int,
+    distance_weight: float | int,
+    top_k: int,
+    sigma: float | int = 2.0,
+    quantile: float = 0.005,
+    iou_threshold: float = 0.04,
+    epsilon: float | int | None = None,
+    feature_weight: float | int | None = None,
+) -> str:
+    """What was done, in a paragraph or two, with the keys of the works it rests on.
+
+    Args:
+        models: names of the networks of the ensemble.
+        source: the images, in words, for example "the procedural concept world (24 classes, 64 x 64 pixels)".
+        num_images: real images attacked.
+        num_targets: adversarial images a real image.
+        num_steps: iterations of Adam.
+        step_size: of Adam, images in [0, 1].
+        distance_weight: lambda, the weight of the mean squared distance.
+        top_k: top images a unit.
+        sigma: width of the similarity of classes, in WordNet edges.
+        quantile: share of positions at which a unit is above its threshold.
+        iou_threshold: least IoU of a detector.
+        epsilon: of FGSM in adversarial training; None where no network was trained.
+        feature_weight: beta, the weight of the feature distance; None where no network was trained.
+
+    Returns:
+        Plain text, a blank line between paragraphs; `citations` lists the keys for `bibliography`.
+
+    Raises:
+        ValueError: no model, or only one of `epsilon` and `feature_weight`.
+    """
+    if not models:
+        raise ValueError("expected the name of at least one model, got none.")
+    if (epsilon is None) != (feature_weight is None):
+        raise ValueError("expected both of epsilon and feature_weight (a trained study) or neither; give the other one too.")
+    several = len(models) > 1
+    parts = [
+        _ATTACK.format(
+            images=f"{num_images:,}",
+            source=source,
+            models=f"{', '.join(models[:-1])} and {models[-1]}" if several else models[0],
+            mean="mean over the networks of the " if several else "",
+            num_steps=num_steps,
+            step=f"{step_size * 255:.3g}/255",
+            distance_weight=f"{distance_weight:g}",
+            num_targets=num_targets,
+            by=" by the mean probability over the networks" if several else "",
+            adversarial=f"{num_images * num_targets:,}",
+        ),
+        _UNITS.format(top_k=top_k, quantile=f"{quantile:g}", iou_threshold=f"{iou_threshold:g}", sigma=f"{sigma:g}"),
+    ]
+    if epsilon is not None and feature_weight is not None:
+        parts.append(_TRAINING.format(epsilon=f"{epsilon * 255:.3g}/255", feature_weight=f"{feature_weight:g}"))
+    return "\n\n".join(" ".join(part.split()) for part in parts)

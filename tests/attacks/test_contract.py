@@ -1,0 +1,245 @@
+"""Every attack against every law of its kind; an attack that is exported and missing from the table fails."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxinterp import Attack, Batch, attacks
+from jaxinterp._mesh import data_mesh, replicated, sharded
+from jaxinterp.attacks._run import _init, _scan, _step
+from tests.attacks import toys
+
+EPSILON = 8 / 255
+
+
+class Case(NamedTuple):
+    """How to build an attack, what it promises and what its ball is measured in."""
+
+    build: Callable[..., Attack]
+    kind: str
+    norm: float = np.inf
+    takes_ensembles: bool = False
+
+
+def _driver(epsilon: Any, *, loss: Any, num_steps: int) -> Attack:
+    rule, ball = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.02)), attacks.l2(epsilon)
+    return attacks.gradient_attack(loss, update_rule=rule, ball=ball, num_steps=num_steps)
+
+
+def _optimization(epsilon: Any, *, loss: Any, num_steps: int) -> Attack:
+    del epsilon, loss
+    return attacks.ensemble_optimization(distance_weight=100.0, num_steps=num_steps)
+
+
+CASES = {
+    "fgsm": Case(lambda epsilon, *, loss, num_steps: attacks.fgsm(epsilon, loss=loss), "fixed_radius"),
+    "bim": Case(attacks.bim, "fixed_radius"),
+    "pgd": Case(attacks.pgd, "fixed_radius"),
+    "mi_fgsm": Case(attacks.mi_fgsm, "fixed_radius"),
+    "gradient_attack": Case(_driver, "fixed_radius", norm=2),
+    "ensemble_optimization": Case(_optimization, "penalty", takes_ensembles=True),
+}
+LOSS = attacks.targeted(attacks.cross_entropy)
+KEY = 7
+
+every = pytest.mark.parametrize("name", CASES)
+fixed_radius = pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.kind == "fixed_radius"])
+
+
+@pytest.fixture(autouse=True)
+def float64() -> Iterator[None]:
+    """Laws are equalities: in float32 a sign may flip where a gradient is near zero."""
+    with jax.enable_x64(True):
+        yield
+
+
+@functools.cache
+def attack_of(name: str, num_steps: int = 3) -> Attack:
+    return CASES[name].build(EPSILON, loss=LOSS, num_steps=num_steps)
+
+
+def answer(name: str, model: Any, batch: Batch, *, seed: int = KEY) -> np.ndarray:
+    """By one compiled scan; every test that stays with the conv toy and four rows shares its program."""
+    state = attacks.run_batch(attack_of(name), model, batch, key=jax.random.key(seed), unroll=False)
+    return np.asarray(state.adversarial)
+
+
+def example() -> tuple[Any, Batch]:
+    return toys.conv_model(dtype=np.float64), toys.make_batch(dtype=np.float64)
+
+
+def step_programs() -> int:
+    return getattr(_step, "_cache_size")()  # noqa: B009
+
+
+def rows(batch: Batch, index: Any) -> Batch:
+    return jax.tree.map(lambda leaf: leaf[np.asarray(index)], batch)
+
+
+def test_every_exported_attack_is_in_the_table() -> None:
+    exported = {
+        name
+        for name, value in vars(attacks).items()
+        if inspect.isfunction(value) and inspect.signature(value).return_annotation is Attack
+    }
+    assert exported == set(CASES)
+
+
+@every
+def test_kind(name: str) -> None:
+    assert attack_of(name).kind == CASES[name].kind
+
+
+@every
+def test_in_box_and_moves(name: str) -> None:
+    model, batch = example()
+    result = answer(name, model, batch)
+    assert result.min() >= 0
+    assert result.max() <= 1
+    assert np.abs(result - np.asarray(batch.image)).max() > 1e-3
+
+
+@every
+def test_same_key_same_answer(name: str) -> None:
+    np.testing.assert_array_equal(answer(name, *example()), answer(name, *example()))
+
+
+@pytest.mark.parametrize("name", ["pgd"])
+def test_another_key_another_answer(name: str) -> None:
+    assert np.abs(answer(name, *example()) - answer(name, *example(), seed=8)).max() > 1e-3
+
+
+@every
+@pytest.mark.parametrize("unroll", [False, True])
+def test_one_trace_over_ten_calls(name: str, unroll: bool) -> None:
+    attack = attack_of(name, 1) if unroll else attack_of(name)
+    make_model = toys.linear_model if unroll else toys.conv_model
+    before, traces = len(toys.TRACES), []
+    for seed in range(10):
+        model, batch = make_model(seed, dtype=np.float64), toys.make_batch(seed=seed, dtype=np.float64)
+        attacks.run_batch(attack, model, batch, key=jax.random.key(seed), unroll=unroll)
+        traces.append(len(toys.TRACES) - before)
+    assert traces == [traces[0]] * 10
+    assert traces[0] in ((1, 2) if unroll else (0, 1, 2))  # the loss, and the criterion where there is one
+
+
+@every
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_dtype_is_kept(name: str, dtype: Any) -> None:
+    model, batch = toys.conv_model(dtype=dtype), toys.make_batch(dtype=dtype)
+    state = jax.eval_shape(functools.partial(attacks.run_batch, attack_of(name)), model, batch, key=jax.random.key(0))
+    assert state.adversarial.dtype == dtype
+
+
+@every
+def test_rows_alone_padded_permuted_are_the_rows_of_the_batch(name: str) -> None:
+    model, batch = example()
+    whole = answer(name, model, batch)
+    alone = np.concatenate([answer(name, model, rows(batch, [i])) for i in range(4)])
+    np.testing.assert_allclose(alone, whole, atol=1e-12, rtol=0)
+
+    order = np.array([2, 0, 3, 1])
+    np.testing.assert_allclose(answer(name, model, rows(batch, order)), whole[order], atol=1e-12, rtol=0)
+
+    two = rows(batch, [0, 1])
+    filler = two._replace(image=two.image * 0 + 1, target=two.target * 0 - 1, id=two.id * 0 - 1, mask=~two.mask)
+    padded = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), two, filler)
+    np.testing.assert_allclose(answer(name, model, padded)[:2], whole[:2], atol=1e-12, rtol=0)
+
+
+@every
+def test_sharded_is_unsharded_and_loop_is_scan(name: str) -> None:
+    model, batch = example()
+    mesh = data_mesh(4)
+    split = jax.device_put(batch, sharded(mesh))
+    model_everywhere, key = jax.device_put((model, jax.random.key(KEY)), replicated(mesh))
+    programs = step_programs()
+    state = attacks.run_batch(attack_of(name), model_everywhere, split, key=key, unroll=True)
+    assert step_programs() == programs + 1
+    assert all(leaf.sharding.is_equivalent_to(sharded(mesh), leaf.ndim) for leaf in jax.tree.leaves(state))
+    np.testing.assert_allclose(np.asarray(state.adversarial), answer(name, model, batch), atol=1e-12, rtol=0)
+
+
+def test_sharded_scan_needs_no_communication() -> None:
+    model, batch = example()
+    mesh = data_mesh(4)
+    split = jax.device_put(batch, sharded(mesh))
+    model_everywhere, key = jax.device_put((model, jax.random.key(KEY)), replicated(mesh))
+    attack = attack_of("ensemble_optimization")
+    program: Any = _scan.lower(attack, key, model_everywhere, split, sharding=split.image.sharding).compile()
+    for collective in ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter"):
+        assert collective not in program.as_text()
+    state = program(key, model_everywhere, split)
+    np.testing.assert_allclose(state.adversarial, answer("ensemble_optimization", model, batch), atol=1e-12, rtol=0)
+
+
+@every
+def test_finite_where_gradients_are_zero(name: str) -> None:
+    flat = toys.conv_model(dtype=np.float64, scale=0.0)
+    assert np.isfinite(answer(name, flat, example()[1])).all()
+
+
+@every
+def test_nothing_large_is_a_constant_of_the_program(name: str) -> None:
+    attack, (model, batch), key = attack_of(name), example(), jax.random.key(0)
+    state = jax.eval_shape(attack.init, key, model, batch)
+    jaxpr = jax.make_jaxpr(attack.step)(key, state, model, batch)
+    assert sum(np.size(constant) for constant in jaxpr.consts) < 8
+    assert len(jaxpr.in_avals) == 1 + sum(len(jax.tree.leaves(part)) for part in (state, model, batch))
+
+
+@every
+def test_loss_does_not_rise(name: str) -> None:
+    model, batch = example()
+    loss = jax.jit(functools.partial(LOSS, None))
+    after, before = loss(model, answer(name, model, batch), batch), loss(model, batch.image, batch)
+    assert np.all(np.asarray(after) <= np.asarray(before))
+    assert np.mean(np.asarray(before - after)) > 1e-3
+
+
+@fixed_radius
+def test_in_ball(name: str) -> None:
+    model, batch = example()
+    change = (answer(name, model, batch) - np.asarray(batch.image)).reshape(len(batch.id), -1)
+    assert np.linalg.norm(change, ord=CASES[name].norm, axis=1).max() <= EPSILON * (1 + 1e-9)
+
+
+@fixed_radius
+def test_vmap_over_epsilon(name: str) -> None:
+    model, batch = example()
+
+    def of_epsilon(epsilon: Any) -> jax.Array:
+        attack = CASES[name].build(epsilon, loss=LOSS, num_steps=3)
+        return attacks.run_batch(attack, model, batch, key=jax.random.key(KEY), unroll=False).adversarial
+
+    results = np.asarray(jax.vmap(of_epsilon)(jnp.array([0.0, EPSILON])))
+    np.testing.assert_array_equal(results[0], np.asarray(batch.image))
+    np.testing.assert_allclose(results[1], answer(name, model, batch), atol=1e-12, rtol=0)
+
+
+@fixed_radius
+def test_targeted_is_minus_untargeted(name: str) -> None:
+    """One step towards a class is minus the step away from it, where neither the box nor a random start interferes."""
+    batch, model = toys.make_batch(dtype=np.float64), toys.linear_model(dtype=np.float64)
+    towards = batch._replace(image=0.4 + 0.2 * batch.image)
+    away = towards._replace(label=towards.target, target=towards.target * 0 - 1)
+    attack, key, changes = attack_of(name, 1), jax.random.key(KEY), []
+    for each in (towards, away):
+        state = _init(attack, key, model, each, sharding=None)._replace(iterate=each.image)
+        state = _step(attack, key, state, model, each, index=0, sharding=None)
+        changes.append(np.asarray(state.adversarial - each.image))
+    assert np.abs(changes[0]).max() > 1e-3
+    np.testing.assert_allclose(changes[0], -changes[1], atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.takes_ensembles])
+def test_an_ensemble_of_one_is_the_model(name: str) -> None:
+    model, batch = example()
+    np.testing.assert_array_equal(answer(name, model, batch), answer(name, (model,), batch))

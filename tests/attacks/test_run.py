@@ -1,0 +1,135 @@
+"""`run` on plain arrays: what comes back, and what is refused."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxinterp import Attack, attacks
+from tests.attacks import toys
+
+KEY = jax.random.key(0)
+IMAGES = np.asarray(toys.make_batch(8).image)
+LABELS = np.asarray(toys.make_batch(8).label)
+ATTACK = attacks.bim(16 / 255, num_steps=3)
+
+
+def test_numpy_in_jax_in_same_answer() -> None:
+    model = toys.linear_model()
+    one = attacks.run(ATTACK, model, IMAGES, LABELS.astype(np.int64), key=KEY)
+    two = attacks.run(ATTACK, model, jnp.asarray(IMAGES), jnp.asarray(LABELS), key=KEY)
+    np.testing.assert_array_equal(one.adversarial, two.adversarial)
+    assert isinstance(one.adversarial, jax.Array)
+
+
+def test_success_and_distortion() -> None:
+    model = toys.linear_model()
+    result = attacks.run(ATTACK, model, IMAGES, LABELS, key=KEY)
+    prediction = np.asarray(model(result.adversarial)[0].argmax(1))
+    np.testing.assert_array_equal(result.success, prediction != LABELS)
+    rms = np.sqrt(((np.asarray(result.adversarial) - IMAGES) ** 2).mean((1, 2, 3)))
+    np.testing.assert_allclose(result.distortion, rms, rtol=1e-5)
+    targets = (LABELS + 1) % toys.CLASSES
+    aimed = attacks.bim(0.5, loss=attacks.targeted(attacks.cross_entropy))
+    result = attacks.run(aimed, model, IMAGES, LABELS, key=KEY, targets=targets)
+    assert bool(result.success.all())
+    np.testing.assert_array_equal(model(result.adversarial)[0].argmax(1), targets)
+
+
+def test_run_batch_inside_jit_and_vmap() -> None:
+    batch, model = toys.make_batch(), toys.linear_model()
+    direct = attacks.run_batch(ATTACK, model, batch, key=KEY).adversarial
+    inside = jax.jit(lambda key, model, batch: attacks.run_batch(ATTACK, model, batch, key=key).adversarial)(KEY, model, batch)
+    np.testing.assert_allclose(inside, direct, atol=1e-6)
+    start = attacks.pgd(0.1, num_steps=1)
+    restarts = jax.vmap(lambda key: attacks.run_batch(start, model, batch, key=key).adversarial)(jax.random.split(KEY, 3))
+    assert restarts.shape == (3, *batch.image.shape)
+    assert np.abs(np.asarray(restarts[0] - restarts[1])).max() > 0.01
+
+
+def test_an_attack_that_closes_over_a_mapped_value_runs_in_a_loop() -> None:
+    batch, model = toys.make_batch(), toys.linear_model()
+
+    def of_step_size(step_size: jax.Array) -> jax.Array:
+        attack = attacks.ensemble_optimization(step_size=step_size, distance_weight=step_size, num_steps=2)
+        return attacks.run_batch(attack, model, batch, key=KEY, unroll=True).adversarial
+
+    results = jax.vmap(of_step_size)(jnp.array([0.0, 0.1]))
+    np.testing.assert_array_equal(results[0], batch.image)
+    assert np.abs(np.asarray(results[1] - batch.image)).max() > 0.05
+
+
+class _Draws(NamedTuple):
+    adversarial: jax.Array
+    draws: jax.Array
+
+
+@pytest.mark.parametrize("unroll", [True, False])
+def test_each_step_has_a_key_of_its_own(unroll: bool) -> None:
+    """Step `i` gets the key folded with `i`, and `init` one that no step gets, in the loop and in the scan."""
+
+    def init(key: Any, model: Any, batch: Any) -> _Draws:
+        return _Draws(batch.image, jax.random.uniform(key, (1,)).repeat(4))
+
+    def step(key: Any, state: _Draws, model: Any, batch: Any) -> tuple[_Draws, None]:
+        return state._replace(draws=jnp.roll(state.draws, 1).at[0].set(jax.random.uniform(key))), None
+
+    attack = Attack(init=init, step=step, num_steps=3, kind="fixed_radius")
+    draws = attacks.run_batch(attack, toys.linear_model(), toys.make_batch(), key=KEY, unroll=unroll).draws
+    expected = [float(jax.random.uniform(jax.random.fold_in(KEY, index))) for index in (2, 1, 0)]
+    np.testing.assert_allclose(draws[:3], expected, rtol=1e-6)
+    assert len(np.unique(np.asarray(draws))) == 4
+
+
+def test_nothing_waits_for_the_device() -> None:
+    batch, model = toys.make_batch(), toys.linear_model()
+    for unroll in (True, False):
+        attacks.run_batch(ATTACK, model, batch, key=KEY, unroll=unroll)
+        with jax.transfer_guard_device_to_host("disallow_explicit"):
+            attacks.run_batch(ATTACK, model, batch, key=KEY, unroll=unroll)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": IMAGES * 255}, r"expected images in \[0, 1\], got a maximum of 255.0; divide by 255 first\."),
+        ({"images": IMAGES - 0.5}, r"expected images in \[0, 1\], got a minimum of -0.5"),
+        ({"images": np.where(IMAGES > 0.9, np.nan, IMAGES)}, "got NaN"),
+        ({"images": IMAGES.transpose(0, 3, 1, 2)}, r"write images.transpose\(0, 2, 3, 1\)"),
+        ({"images": np.zeros((0, 6, 6, 3), np.float32), "labels": LABELS[:0]}, "expected at least one image"),
+        ({"images": IMAGES[:, :4, :4]}, "expected images of 6 x 6, got 4 x 4"),
+        ({"labels": LABELS + 5}, "expected labels in 0 to 4, got 5 to "),
+        ({"labels": LABELS - 5}, "expected labels in 0 to 4, got -5 to "),
+        ({"targets": LABELS + 5}, "expected targets in -1 to 4"),
+        ({"targets": LABELS - 2}, "expected targets in -1 to 4, got -2 to "),
+    ],
+)
+def test_refused(change: dict[str, Any], message: str) -> None:
+    knobs = {"images": IMAGES, "labels": LABELS, "targets": None, **change}
+    with pytest.raises(ValueError, match=message):
+        attacks.run(ATTACK, toys.linear_model(), knobs["images"], knobs["labels"], key=KEY, targets=knobs["targets"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": (IMAGES * 255).astype(np.uint8)}, r"write images.astype\('float32'\) / 255"),
+        ({"images": IMAGES[0]}, r"add the batch axis with images\[None\]"),
+        ({"labels": LABELS[:3]}, r"expected labels \[n\] for 8 images, got shape \(3,\)"),
+        ({"labels": LABELS.astype(np.float32)}, r"expected integer labels, got float32; write labels.astype\('int32'\)"),
+    ],
+)
+def test_refused_where_the_shapes_in_the_types_are_not_checked(change: dict[str, Any], message: str) -> None:
+    """These also break the annotations, which stand in front of the message in the tests only."""
+    unchecked = attacks.run.__wrapped__  # pyright: ignore[reportFunctionMemberAccess]
+    knobs = {"images": IMAGES, "labels": LABELS, **change}
+    with pytest.raises(ValueError, match=message):
+        unchecked(ATTACK, toys.linear_model(), knobs["images"], knobs["labels"], key=KEY)
+
+
+def test_models_of_different_class_lists_are_refused() -> None:
+    other = toys.Model(toys.linear_model().params, {}, toys.Linear(num_classes=7))
+    with pytest.raises(ValueError, match=r"expected models of one class list, got \[5, 7\] classes"):
+        attacks.run(ATTACK, (toys.linear_model(), other), IMAGES, LABELS, key=KEY)

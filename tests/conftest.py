@@ -1,0 +1,22 @@
+"""What every test stands on: shapes checked at run time, four virtual devices, and the real data where it is."""
+
+import os
+import pathlib
+import warnings
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from jaxtyping import install_import_hook
+
+install_import_hook("jaxinterp", "beartype.beartype")
+
+import jax
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+"""Real images, weights and masks, where they are; tests that need them are skipped elsewhere."""
+
+warnings.filterwarnings("ignore", category=DeprecationWarning, module="tensorflow_datasets")

@@ -1,0 +1,83 @@
+"""Pooling and the convolution of the image: values and derivatives."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxinterp.models._flow import adaptive_average_pool, image_flow, max_pool
+from jaxinterp.models._ops import _image_convolution
+
+
+def random(*shape):
+    return jnp.asarray(np.random.default_rng(len(shape)).standard_normal(shape), jnp.float32)
+
+
+def plain_convolution(image, kernel, stride, pad):
+    return jax.lax.conv_general_dilated(
+        image, kernel, (stride,) * 2, ((pad, pad),) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+@pytest.mark.parametrize("size, kernel, stride, pad", [(17, 11, 4, 2), (12, 11, 2, 2), (12, 7, 2, 3), (12, 3, 2, 0)])
+def test_the_image_convolution_and_all_its_derivatives_are_the_plain_one(size, kernel, stride, pad):
+    image, weights = random(2, size, size, 3), random(kernel, kernel, 3, 4)
+    ours = functools.partial(_image_convolution, stride=stride, pad=pad)
+    plain = functools.partial(plain_convolution, stride=stride, pad=pad)
+    np.testing.assert_array_equal(ours(image, weights), plain(image, weights))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def derivatives(convolve, image, weights):
+        def loss(image, weights):
+            return jnp.sum(jnp.sin(convolve(image, weights)))
+
+        first = jax.grad(loss, argnums=(0, 1))(image, weights)
+        forward = jax.jvp(convolve, (image, weights), (image + 1, weights - 1))[1]
+        second = jax.grad(lambda weights: jnp.sum(jax.grad(loss)(image, weights) ** 2))(weights)
+        return *first, forward, second
+
+    for got, want in zip(derivatives(ours, image, weights), derivatives(plain, image, weights), strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=2e-5 * float(jnp.abs(want).max()))
+
+
+@pytest.mark.parametrize(
+    "size, kernel, stride, padding", [(9, 3, 2, 0), (8, 3, 2, 1), (8, 2, 2, 0), (7, 3, 1, 1), (9, 2, 2, 0)]
+)
+def test_max_pool_and_its_gradient_are_the_window_reduction(size, kernel, stride, padding):
+    value = random(2, size, size, 3)
+
+    def reduced(value):
+        pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+        windows, strides = (1, kernel, kernel, 1), (1, stride, stride, 1)
+        return jax.lax.reduce_window(value, -jnp.inf, jax.lax.max, windows, strides, pads)
+
+    def ours(value):
+        return max_pool(image_flow(value), kernel, stride, padding=padding).value
+
+    np.testing.assert_array_equal(jax.jit(ours)(value), reduced(value))
+    weights = random(*reduced(value).shape)
+    got, want = (jax.jit(jax.grad(lambda v, f=f: jnp.sum(f(v) * weights)))(value) for f in (ours, reduced))
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+
+
+def test_ceil_mode_keeps_the_overhanging_window():
+    value = jnp.arange(8.0)[None, :, None, None] * jnp.ones((1, 8, 8, 1))
+    assert max_pool(image_flow(value), 3, 2, ceil=True).value[0, :, 0, 0].tolist() == [2, 4, 6, 7]
+    assert max_pool(image_flow(value), 3, 2).value[0, :, 0, 0].tolist() == [2, 4, 6]
+
+
+def test_max_pool_of_negative_values_is_not_reached_by_its_padding():
+    value = -jnp.ones((1, 4, 4, 2))
+    assert (max_pool(image_flow(value), 3, 2, padding=1, ceil=True).value == -1).all()
+
+
+def test_adaptive_average_pool_by_hand():
+    value = jnp.arange(5.0)[None, :, None, None] * jnp.ones((1, 5, 5, 1))
+    rows = {1: [2], 2: [1, 3], 3: [0.5, 2, 3.5], 5: [0, 1, 2, 3, 4], 7: [0, 0.5, 1.5, 2, 2.5, 3.5, 4]}
+    for size, expected in rows.items():
+        pooled = adaptive_average_pool(value, size)
+        assert pooled.shape == (1, size, size, 1)
+        np.testing.assert_allclose(pooled[0, :, 0, 0], expected, rtol=1e-6)
+        np.testing.assert_allclose(adaptive_average_pool(value.transpose(0, 2, 1, 3), size)[0, 0, :, 0], expected, rtol=1e-6)

@@ -1,0 +1,144 @@
+"""A whole study in seconds: every stage, the page, the stored images; resumed; killed and resumed."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from jaxinterp import data
+from jaxinterp.cli import main
+
+RECIPE = pathlib.Path(__file__).with_name("smoke.py")
+ROOT = pathlib.Path(__file__).parents[2]
+STAGES = [
+    "train.normal",
+    "inspect",
+    "generate.normal",
+    "dissect.normal",
+    "consistency.normal",
+    "evaluate.normal",
+    "train.robust",
+    "evaluate.robust",
+    "generate.robust",
+    "dissect.robust",
+    "consistency.robust",
+    "trace",
+]
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """An undisturbed study, in a process of its own."""
+    path = tmp_path_factory.mktemp("study") / "run"
+    finished = _start(path)
+    output, errors = finished.communicate()
+    assert finished.returncode == 0, errors
+    assert output.strip() == str(path / "index.html")
+    return path
+
+
+def _start(path: pathlib.Path) -> "subprocess.Popen[str]":
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    command = [sys.executable, "-m", "jaxinterp.cli", "study", str(RECIPE), "--workdir", str(path)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_every_stage_is_finished(workdir):
+    assert [stage for stage in STAGES if not (workdir / "stages" / f"{stage}.json").exists()] == []
+
+
+def test_stored_images_are_what_the_tables_count(workdir):
+    stored = data.adversarial_set(workdir / "adversarial" / "normal", split="adversarial")
+    arrays = np.load(workdir / "stages" / "generate.normal.npz")
+    assert len(stored) == len(arrays["id"]) == 48
+    for index in (0, 17, 47):
+        record = stored.record(index)
+        np.testing.assert_array_equal(record.predictions, arrays["predictions"][index])
+        np.testing.assert_allclose(record.rms, arrays["rms"][index], rtol=1e-5)
+        assert record.target == arrays["target"][index] != record.label
+    assert (arrays["id"] == arrays["source_id"] * 2 + np.tile([0, 1], 24)).all()
+
+
+def test_the_page_stands_alone_and_has_every_part(workdir):
+    page = (workdir / "index.html").read_text()
+    for words in ("Table 1", "Table 2", "Fig. 8", "Fig. 9", "permuted", "sigma = 2", "IoU", "@", "under-powered", "PGD-2"):
+        assert words in page, words
+    assert 'src="http' not in page and "<script" not in page
+    assert len(list((workdir / "figures").glob("*.png"))) >= 12
+
+
+def test_manifest_says_where_it_comes_from(workdir):
+    manifest = json.loads((workdir / "manifest.json").read_text())
+    assert manifest["recipe"]["knobs"]["num_images"] == 96
+    assert set(manifest) >= {"identity", "versions", "device", "commit", "recipe"}
+    assert "def smoke" in manifest["recipe"]["text"]
+
+
+def test_rerun_does_nothing_and_a_changed_knob_is_refused(workdir, capsys):
+    before = {path: path.stat().st_mtime_ns for path in (workdir / "stages").iterdir()}
+    assert main(["report", str(RECIPE), "--workdir", str(workdir)]) == 0
+    assert main(["study", str(RECIPE), "--workdir", str(workdir)]) == 0
+    capsys.readouterr()
+    assert main(["study", str(RECIPE), "--workdir", str(workdir), "--epsilon", "4/255"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "knobs.epsilon was 0.03137" in error and "now 0.01568" in error
+    assert {path: path.stat().st_mtime_ns for path in (workdir / "stages").iterdir()} == before
+
+
+def test_killed_and_resumed_ends_with_the_same_bytes(workdir, tmp_path):
+    """Killed once inside training, between two checkpoints, and once inside the writing of a shard."""
+    moments = ["checkpoints/normal/VGG-16/2", "adversarial/normal/.*"]
+    kill_and_resume(workdir, tmp_path / "run", moments)
+
+
+def kill_and_resume(undisturbed: pathlib.Path, path: pathlib.Path, moments: list[str]) -> None:
+    """Kills a study when each pattern first matches, lets it finish, and compares everything with the undisturbed one."""
+    for pattern in moments:
+        process = _start(path)
+        deadline = time.monotonic() + 300
+        while not list(path.glob(pattern)) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert process.poll() is None, f"the study ended before {pattern} was there"
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    finished = _start(path)
+    _, errors = finished.communicate()
+    assert finished.returncode == 0, errors
+    compare(undisturbed, path)
+
+
+def compare(one: pathlib.Path, two: pathlib.Path) -> None:
+    """Equal shards, weights and tables, byte by byte; times and the page's provenance may differ."""
+    names = [
+        path.relative_to(one)
+        for path in sorted(one.rglob("*"))
+        if path.is_file() and path.relative_to(one).parts[0] in ("adversarial", "weights", "stages")
+    ]
+    assert len(names) > 20
+    different = [str(name) for name in names if (one / name).read_bytes() != (two / name).read_bytes()]
+    assert different == []
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments(workdir, tmp_path):
+    moments = [
+        "checkpoints/normal/ResNet-18/2",
+        "checkpoints/normal/VGG-16/4",
+        "weights/normal/VGG-16.safetensors",
+        "adversarial/normal/.*",
+        "adversarial/normal/*00001-of*",
+        "stages/generate.normal.json",
+        "stages/dissect.normal.json",
+        "checkpoints/robust/ResNet-18/4",
+        "adversarial/robust/.*",
+        "stages/dissect.robust.json",
+    ]
+    kill_and_resume(workdir, tmp_path / "run", moments)
+    shutil.rmtree(tmp_path / "run")
