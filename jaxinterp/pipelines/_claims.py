@@ -12,7 +12,11 @@ from jaxinterp.pipelines._exhibits_trace import reverted_at
 from jaxinterp.pipelines._exhibits_training import correct
 from jaxinterp.pipelines._results import Results
 
-_MEAN = "mean over the networks; the interval's ends are the means of theirs"
+MEANING = (
+    "An effect is the mean over the networks, whose own effects stand in brackets; the ends of its interval are the means of "
+    "the ends of theirs, which is wider than the interval of the mean."
+)
+"""How the figures of the claims table are made of those of the networks."""
 
 
 def claims(results: Results) -> tuple[report.Claim, ...]:
@@ -145,7 +149,7 @@ def _effect(results: Results, phase: str, name: str, sign: int, control: str) ->
     size = min((min(s["num_top_real"], s["num_top_adversarial"]) for s in summaries), default=0)
     weak = any(summary["under_powered"] for summary in summaries)
     each = ", ".join(f"{interval.estimate:+.3f}" for interval in intervals)
-    return _judged(_mean(intervals), sign, f"{control}; {_MEAN} ({each})", size, weak=weak)
+    return _judged(_mean(intervals), sign, f"{control} ({each})", size, weak=weak)
 
 
 def _change(results: Results, name: str, sign: int, control: str) -> report.Claim:
@@ -159,7 +163,7 @@ def _change(results: Results, name: str, sign: int, control: str) -> report.Clai
     size = min((min(s["num_top_real"], s["num_top_adversarial"]) for s in [*before, *after]), default=0)
     weak = any(summary["under_powered"] for summary in [*before, *after])
     each = ", ".join(f"{interval.estimate:+.3f}" for interval in intervals)
-    return _judged(_mean(intervals), sign, f"{control}; {_MEAN} ({each})", size, weak=weak)
+    return _judged(_mean(intervals), sign, f"{control} ({each})", size, weak=weak)
 
 
 def _ratio(results: Results, name: str) -> report.Claim:
@@ -174,7 +178,7 @@ def _ratio(results: Results, name: str) -> report.Claim:
             sizes.append(int(finite.sum()))
         intervals.append(metrics.bootstrap_difference(results.run.rng(8, number), *parts[0], *parts[1], num_draws=500))
     each = ", ".join(f"{interval.estimate:+.3f}" for interval in intervals)
-    return _judged(_mean(intervals), -1, f"the normal networks; {_MEAN} ({each})", min(sizes, default=0))
+    return _judged(_mean(intervals), -1, f"the normal networks ({each})", min(sizes, default=0))
 
 
 def _accuracy(results: Results, kind: str, sign: int) -> report.Claim:
@@ -185,7 +189,7 @@ def _accuracy(results: Results, kind: str, sign: int) -> report.Claim:
         intervals.append(metrics.bootstrap_interval(results.run.rng(9, number), difference, np.arange(len(difference))))
         size = len(difference)
     each = ", ".join(f"{interval.estimate:+.1f}" for interval in intervals)
-    return _judged(_mean(intervals), sign, f"the normal networks on the same images; {_MEAN} ({each})", size, unit=" points")
+    return _judged(_mean(intervals), sign, f"the normal networks on the same images ({each})", size, unit=" points")
 
 
 def _patched(results: Results) -> report.Claim:
@@ -197,7 +201,7 @@ def _patched(results: Results) -> report.Claim:
         difference = 100.0 * (patched.astype(np.float64) - control)
         intervals.append(metrics.bootstrap_interval(results.run.rng(10, number), difference, sources))
         sizes.append(len(patched))
-    control = f"{count} random units of equal mean activation; {_MEAN}"
+    control = f"{count} random units of equal mean activation"
     return _judged(_mean(intervals), 1, control, min(sizes, default=0), unit=" points of errors reverted")
 
 
@@ -209,7 +213,7 @@ def _detection(results: Results) -> report.Claim:
             continue
         intervals.append(_area_difference(results.run.rng(11, number), part))
         sizes.append(int(min(part["erred"].sum(), (~part["erred"]).sum())))
-    return _judged(_mean(intervals), 1, f"AUROC of softmax confidence, subtracted; {_MEAN}", min(sizes, default=0))
+    return _judged(_mean(intervals), 1, "AUROC of softmax confidence, subtracted", min(sizes, default=0))
 
 
 def _area_difference(rng: np.random.Generator, part: dict[str, np.ndarray]) -> metrics.Interval:

@@ -30,11 +30,9 @@ def consistency_figure(results: Results, kind: str) -> report.Figure:
                 name.removeprefix(f"{kind}/curve/"): curve for name, curve in found.items() if name.startswith(f"{kind}/curve/")
             }
             low, high = summary["lc_null"][1:]
-            note = (
-                f"k = {summary['num_top_real']} real, {summary['num_top_adversarial']} adversarial\n"
-                f"LC floor {summary['floor']:.3f}, LC_U chance {low:.3f} to {high:.3f}"
-                + ("\nunder-powered" if summary["under_powered"] else "")
-            )
+            k = summary["num_top_real"]
+            note = f"k = {k}, LC floor {summary['floor']:.3f}, LC_U chance {low:.3f} to {high:.3f}"
+            note = f"under-powered; {note}" if summary["under_powered"] else note
             panels.append(
                 report.Consistency(
                     title=results.title(member.name, phase),

@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from jaxinterp import report
-from jaxinterp.pipelines._claims import claims
+from jaxinterp.pipelines._claims import MEANING, claims
 from jaxinterp.pipelines._context import NORMAL, Run
 from jaxinterp.pipelines._dissection import ADVERSARIAL
 from jaxinterp.pipelines._exhibits_attack import attack_section, images_section
@@ -53,7 +53,7 @@ def build_page(results: Results) -> report.Page:
         claims=claims(results),
         lead=tuple(lead),
         sections=tuple(sections),
-        methods=study.methods,
+        methods=f"{study.methods}\n\n{MEANING}",
         bibtex=report.bibliography(report.citations(study.methods)),
         provenance=_provenance(run),
     )
