@@ -23,8 +23,7 @@ def main() -> None:
     known = parser.parse_args()
     import jax
 
-    if jax.config.jax_platforms in (None, "", "cpu"):
-        jax.config.update("jax_num_cpu_devices", known.devices)
+    jax.config.update("jax_num_cpu_devices", known.devices)
     from jaxinterp import _mesh, attacks, data, models
 
     mesh = _mesh.data_mesh(known.devices)
