@@ -34,6 +34,7 @@ class Run:
         self.study = study
         self.workdir = workdir
         self.mesh = mesh if mesh is not None else _mesh.data_mesh()
+        self.page_parts: dict[tuple[str, ...], Any] = {}
 
     @functools.cached_property
     def source(self) -> Source:

@@ -41,11 +41,11 @@ def dissect(run: Run, phase: str) -> None:
 
 
 def top_size(num_images: int) -> int:
-    """How many images a unit's top set has: one per cent or 100, but no more than a tenth of the images.
+    """How many images a unit's top set has: one per cent or 100, but no more than a tenth of the images, and at least 2.
 
     The papers take one per cent of 50 000; a tenth keeps the top sets of different units apart where there are few images.
     """
-    return max(1, min(activations.top_count(num_images), num_images // 10))
+    return min(num_images, max(2, min(activations.top_count(num_images), num_images // 10)))
 
 
 def _dissect_set(

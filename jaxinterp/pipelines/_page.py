@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+from collections.abc import Callable
+from typing import TypeVar
 
 from jaxinterp import report
 from jaxinterp.pipelines._claims import MEANING, claims
@@ -13,6 +15,8 @@ from jaxinterp.pipelines._exhibits_trace import trace_section
 from jaxinterp.pipelines._exhibits_training import accuracy_section
 from jaxinterp.pipelines._exhibits_units import featured_figure, units_section
 from jaxinterp.pipelines._results import Results
+
+T = TypeVar("T")
 
 
 def write_page(run: Run) -> pathlib.Path:
@@ -32,20 +36,20 @@ def build_page(results: Results) -> report.Page:
     run, study = results.run, results.run.study
     lead: list[report.Table | report.Figure] = []
     if results.has(f"dissect.{NORMAL}"):
-        lead.append(featured_figure(results))
-    sections = [images_section(results)]
+        lead.append(_kept(results, "featured", ("dissect", "consistency"), featured_figure))
     if results.has(f"consistency.{NORMAL}"):
-        lead.append(consistency_figure(results, ADVERSARIAL))
-    if results.phases("generate"):
-        sections.append(attack_section(results))
-    if results.phases("dissect"):
-        sections.append(units_section(results))
-    if results.phases("consistency"):
-        sections.append(consistency_section(results))
-    if results.phases("evaluate"):
-        sections.append(accuracy_section(results))
-    if results.has("trace"):
-        sections.append(trace_section(results))
+        lead.append(_kept(results, "curves", ("consistency",), lambda found: consistency_figure(found, ADVERSARIAL)))
+    parts: list[tuple[str, tuple[str, ...], Callable[[Results], report.Section]]] = [
+        ("images", ("inspect",), images_section),
+        ("attack", ("generate",), attack_section),
+        ("units", ("dissect",), units_section),
+        ("consistency", ("consistency",), consistency_section),
+        ("accuracy", ("evaluate", "train"), accuracy_section),
+        ("trace", ("trace",), trace_section),
+    ]
+    sections = [
+        _kept(results, name, kinds, build) for name, kinds, build in parts if name == "images" or _finished(results, kinds[:1])
+    ]
     return report.Page(
         title=study.title,
         subtitle=study.description,
@@ -57,6 +61,19 @@ def build_page(results: Results) -> report.Page:
         bibtex=report.bibliography(report.citations(study.methods)),
         provenance=_provenance(run),
     )
+
+
+def _finished(results: Results, kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """The finished stages of some kinds."""
+    return tuple(name for name in results.run.study.stage_names() if name.split(".")[0] in kinds and results.has(name))
+
+
+def _kept(results: Results, name: str, kinds: tuple[str, ...], build: Callable[[Results], T]) -> T:
+    """A part of the page, built anew only when another stage that it shows is finished."""
+    key = (name, *_finished(results, kinds))
+    if key not in results.run.page_parts:
+        results.run.page_parts[key] = build(results)
+    return results.run.page_parts[key]
 
 
 def _stages(run: Run) -> tuple[report.Stage, ...]:

@@ -7,13 +7,17 @@ from jaxtyping import Bool, Float, Int
 
 from jaxinterp._base import Model
 
+UNITS_AT_ONCE = 64
+"""Copies of a layer's activation that are held at once."""
+
 
 def prediction_difference(
     model: Model, images: Float[Array, "n h w c"], classes: Int[Array, " n"], *, layer: str
 ) -> Float[Array, "n u"]:
     """What every unit of a layer contributes to a class: `p(y | phi) - p(y | phi with unit i set to 0)`.
 
-    The units are set to 0 one at a time, all in one program: what lies before the layer is computed once.
+    The units are set to 0 one at a time, all in one program: what lies before the layer is computed once, and memory grows
+    with 64 copies of the layer's activation, not with the number of units.
 
     Args:
         model: the network.
@@ -39,13 +43,15 @@ def prediction_difference(
         (2, 32)
     """
     num_units = model.layer(layer).shape[-1]
+    given = model(images)[1][layer]
 
     def probability(keep: Array) -> Array:
-        logits, _ = model(images, taps={layer: lambda activation: activation * _over_map(keep[None], activation)})
+        # The tap looks at nothing that comes before the layer, so none of it is computed again.
+        logits, _ = model(images, taps={layer: lambda _: given * _over_map(keep[None], given)})
         return jnp.take_along_axis(jax.nn.softmax(logits), classes[:, None], axis=-1)[:, 0]
 
-    whole = probability(jnp.ones(num_units, images.dtype))
-    without = jax.vmap(probability)(1 - jnp.eye(num_units, dtype=images.dtype))
+    whole = probability(jnp.ones(num_units, given.dtype))
+    without = jax.lax.map(probability, 1 - jnp.eye(num_units, dtype=given.dtype), batch_size=min(num_units, UNITS_AT_ONCE))
     return whole[:, None] - without.T
 
 
