@@ -32,10 +32,10 @@ def consistency_figure(results: Results, kind: str) -> report.Figure:
             low, high = summary["lc_null"][1:]
             k = summary["num_top_real"]
             note = f"k = {k}, LC floor {summary['floor']:.3f}, LC_U chance {low:.3f} to {high:.3f}"
-            note = f"under-powered; {note}" if summary["under_powered"] else note
+            weak = ", under-powered" if summary["under_powered"] else ""
             panels.append(
                 report.Consistency(
-                    title=results.title(member.name, phase),
+                    title=results.title(member.name, phase) + weak,
                     lc=found[f"{kind}/bin_lc"],
                     cs1=curves["cs1"][0],
                     cs2=curves["cs2"][0],
