@@ -25,6 +25,7 @@ def imagenet_sample(
     num_targets: int = 2,
     attack_steps: int = 20,
     step_size: float = 5 / 255,
+    decay: float = 0.9,
     distance_weight: float = 1e5,
     num_traced: int = 100,
     seed: int = 0,
@@ -40,6 +41,7 @@ def imagenet_sample(
         num_targets: least-likely classes each is driven to.
         attack_steps: iterations of the ensemble-optimization attack.
         step_size: of Adam, in [0, 1] units.
+        decay: of Adam's mean gradient.
         distance_weight: lambda.
         num_traced: adversarial images that are traced.
         seed: of every draw.
@@ -68,7 +70,7 @@ def imagenet_sample(
         ),
         source=lambda: data.image_folder(images, labels=labels, image_size=224, num_images=num_images),
         attack=lambda phase: attacks.ensemble_optimization(
-            num_steps=attack_steps, step_size=step_size, distance_weight=distance_weight
+            num_steps=attack_steps, step_size=step_size, decay=decay, distance_weight=distance_weight
         ),
         num_attacked=num_attacked,
         num_targets=num_targets,

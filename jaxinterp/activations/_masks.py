@@ -1,5 +1,7 @@
 """The masks of units and the label maps of images, kept image by image, bit-packed."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -34,6 +36,7 @@ class MaskSet(NamedTuple):
 
 
 class _State(NamedTuple):
+    thresholds: Array
     mask: Array
     concepts: Array
     source_id: Array
@@ -81,39 +84,12 @@ def masks(
 
     def init() -> _State:
         return _State(
+            jnp.asarray(thresholds, jnp.float32),
             jnp.zeros((num_images, -(-pixels // 8), num_units), jnp.uint8),
             jnp.zeros((num_images, pixels, label_layers), jnp.uint16),
             jnp.full(num_images, -1, jnp.int32),
             jnp.zeros(num_images, bool),
             jnp.int32(0),
-        )
-
-    def update(state: _State, batch: Batch, activations: Activations) -> _State:
-        maps, concepts = layer_maps(activations, layer.name, num_units), label_maps(batch, label_size)
-        if concepts.shape[2] != label_layers:
-            raise ValueError(
-                f"expected {label_layers} concepts a pixel, got {concepts.shape[2]}; write label_layers={concepts.shape[2]}."
-            )
-        answers = unit_masks(maps, thresholds, layer, label_size, image_size=image_size, anchor=anchor)
-        packed = jnp.packbits(answers.reshape(-1, pixels, num_units), axis=1)
-        row = batch.id.astype(jnp.int32) - first_id
-        inside = (row >= 0) & (row < num_images)
-        row = jnp.where(batch.mask & inside, row, num_images)
-        return _State(
-            state.mask.at[row].set(packed, mode="drop"),
-            state.concepts.at[row].set(concepts.astype(jnp.uint16), mode="drop"),
-            state.source_id.at[row].set(batch.source_id.astype(jnp.int32), mode="drop"),
-            state.seen.at[row].set(True, mode="drop"),
-            state.outside + (batch.mask & ~inside).sum(),
-        )
-
-    def merge(left: _State, right: _State) -> _State:
-        return _State(
-            left.mask | right.mask,
-            left.concepts | right.concepts,
-            jnp.maximum(left.source_id, right.source_id),
-            left.seen | right.seen,
-            left.outside + right.outside,
         )
 
     def compute(state: _State) -> MaskSet:
@@ -122,4 +98,46 @@ def masks(
         source_id, mask, concepts = (np.asarray(a)[row] for a in (state.source_id, state.mask, state.concepts))
         return MaskSet(row + first_id, source_id, mask, concepts, label_size)
 
-    return Statistic(init, update, merge, compute)
+    update = _update(layer, num_images, label_layers, label_size, image_size, first_id, anchor)
+    return Statistic(init, update, _merge, compute)
+
+
+@functools.lru_cache(maxsize=64)
+def _update(
+    layer: Layer, num_images: int, label_layers: int, label_size: int, image_size: int, first_id: int, anchor: Anchor
+) -> Callable[[_State, Batch, Activations], _State]:
+    """The update of `masks`; the thresholds are in the state, so that one compilation serves all."""
+    num_units, pixels = layer.shape[2], label_size**2
+
+    def update(state: _State, batch: Batch, activations: Activations) -> _State:
+        maps, concepts = layer_maps(activations, layer.name, num_units), label_maps(batch, label_size)
+        if concepts.shape[2] != label_layers:
+            raise ValueError(
+                f"expected {label_layers} concepts a pixel, got {concepts.shape[2]}; write label_layers={concepts.shape[2]}."
+            )
+        answers = unit_masks(maps, state.thresholds, layer, label_size, image_size=image_size, anchor=anchor)
+        packed = jnp.packbits(answers.reshape(-1, pixels, num_units), axis=1)
+        row = batch.id.astype(jnp.int32) - first_id
+        inside = (row >= 0) & (row < num_images)
+        row = jnp.where(batch.mask & inside, row, num_images)
+        return _State(
+            state.thresholds,
+            state.mask.at[row].set(packed, mode="drop"),
+            state.concepts.at[row].set(concepts.astype(jnp.uint16), mode="drop"),
+            state.source_id.at[row].set(batch.source_id.astype(jnp.int32), mode="drop"),
+            state.seen.at[row].set(True, mode="drop"),
+            state.outside + (batch.mask & ~inside).sum(),
+        )
+
+    return update
+
+
+def _merge(left: _State, right: _State) -> _State:
+    return _State(
+        left.thresholds,
+        left.mask | right.mask,
+        left.concepts | right.concepts,
+        jnp.maximum(left.source_id, right.source_id),
+        left.seen | right.seen,
+        left.outside + right.outside,
+    )

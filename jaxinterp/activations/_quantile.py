@@ -6,6 +6,8 @@ the low 16 bits of the values inside that bin. Counts add across shards, so the 
 images were split.
 """
 
+import functools
+from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -46,6 +48,13 @@ class _State(NamedTuple):
     positions: WideCount
 
 
+class _FineState(NamedTuple):
+    """The bin of the first pass that each unit's threshold lies in, and counts within it."""
+
+    high: Array
+    low: _State
+
+
 def quantile_coarse(layer: str, *, num_units: int, quantile: float = 0.005) -> Statistic:
     """Statistic: first pass of the exact top quantile of a layer's activations, over all positions of all images.
 
@@ -68,6 +77,12 @@ def quantile_coarse(layer: str, *, num_units: int, quantile: float = 0.005) -> S
     check_positive(num_units=num_units)
     if not 0 < quantile < 1:
         raise ValueError(f"expected 0 < quantile < 1, got {quantile}; write 0.005 for the top half per cent.")
+    return _coarse(layer, num_units, quantile)
+
+
+@functools.lru_cache(maxsize=64)
+def _coarse(layer: str, num_units: int, quantile: float) -> Statistic:
+    """One object for one set of arguments, so that what was compiled for it is used again."""
 
     def update(state: _State, batch: Batch, activations: Activations) -> _State:
         maps = layer_maps(activations, layer, num_units)
@@ -102,15 +117,12 @@ def quantile_fine(layer: str, coarse: CoarseQuantile) -> Statistic:
         different activations.
     """
     num_units = len(coarse.high)
-    wanted = np.asarray(coarse.high, np.int32)
 
-    def update(state: _State, batch: Batch, activations: Activations) -> _State:
-        integer = _ordered(layer_maps(activations, layer, num_units))
-        inside = (integer >> 16).astype(jnp.int32) == jnp.asarray(wanted)[None, None, None, :]
-        return _count(state, (integer & 0xFFFF).astype(jnp.int32), inside & batch.mask[:, None, None, None], batch)
+    def init() -> _FineState:
+        return _FineState(jnp.asarray(coarse.high, jnp.int32), _zeros(num_units))
 
-    def compute(state: _State) -> Float32[np.ndarray, "u"]:
-        counts, count = _host(state, num_units)
+    def compute(state: _FineState) -> Float32[np.ndarray, "u"]:
+        counts, count = _host(state.low, num_units)
         if count != coarse.total or (counts.sum(axis=1) != coarse.inside).any():
             raise ValueError(
                 f"expected the activations of the first pass ({coarse.total} a unit), got others ({count} a unit) of "
@@ -119,7 +131,24 @@ def quantile_fine(layer: str, coarse: CoarseQuantile) -> Statistic:
         low, _ = _descend(counts, _exceeding(coarse.quantile, count) - coarse.above)
         return _float32((coarse.high.astype(np.uint32) << 16) | low.astype(np.uint32))
 
-    return Statistic(lambda: _zeros(num_units), update, _merge, compute)
+    return Statistic(init, _fine_update(layer, num_units), _fine_merge, compute)
+
+
+@functools.lru_cache(maxsize=64)
+def _fine_update(layer: str, num_units: int) -> Callable[[_FineState, Batch, Activations], _FineState]:
+    """The update of `quantile_fine`; what the first pass found is in the state, so that one compilation serves all."""
+
+    def update(state: _FineState, batch: Batch, activations: Activations) -> _FineState:
+        integer = _ordered(layer_maps(activations, layer, num_units))
+        inside = (integer >> 16).astype(jnp.int32) == state.high[None, None, None, :]
+        low = (integer & 0xFFFF).astype(jnp.int32)
+        return state._replace(low=_count(state.low, low, inside & batch.mask[:, None, None, None], batch))
+
+    return update
+
+
+def _fine_merge(left: _FineState, right: _FineState) -> _FineState:
+    return left._replace(low=_merge(left.low, right.low))
 
 
 def _zeros(num_units: int) -> _State:

@@ -1,5 +1,7 @@
 """How the masks of units and the pixels of concepts overlap, summed over a data set."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -41,7 +43,7 @@ class Tally(NamedTuple):
     category_names: tuple[str, ...]
 
 
-class _State(NamedTuple):
+class _Counts(NamedTuple):
     intersection: WideCount  # [q u]
     unit_area: WideCount  # [c u]
     mask_area: WideCount  # [u]
@@ -49,6 +51,11 @@ class _State(NamedTuple):
     concept_images: WideCount  # [q]
     num_images: WideCount
     unknown: WideCount  # pixels whose concept number is outside the table
+
+
+class _State(NamedTuple):
+    thresholds: Array  # [u]
+    counts: _Counts
 
 
 def tally(
@@ -90,12 +97,11 @@ def tally(
     num_units, num_concepts = layer.shape[2], len(categories)
     check_positive(label_size=label_size, image_size=image_size, max_present=max_present)
     check_thresholds(thresholds, layer)
-    names, member = category_table(categories)
-    width = min(max_present, num_concepts)
+    names, _ = category_table(categories)
 
     def init() -> _State:
         per_concept, per_unit = (num_concepts,), (num_units,)
-        return _State(
+        counts = _Counts(
             wide_zeros(num_concepts, num_units),
             wide_zeros(len(names), num_units),
             wide_zeros(*per_unit),
@@ -104,8 +110,33 @@ def tally(
             wide_zeros(),
             wide_zeros(),
         )
+        return _State(jnp.asarray(thresholds, jnp.float32), counts)
 
-    def one_image(sums: tuple[Array, ...], image: tuple[Array, Array, Array]) -> tuple[tuple[Array, ...], None]:
+    def compute(state: _State) -> Tally:
+        intersection, unit_area, mask_area, label_area, concept_images, num_images, unknown = map(wide_int64, state.counts)
+        if unknown > 0:
+            raise ValueError(
+                f"expected concept numbers in [0, {num_concepts}), got {int(unknown)} pixel(s) outside; "
+                "write categories= the table of the source that made the concept maps."
+            )
+        areas = (intersection.T.copy(), unit_area.T.copy(), mask_area, label_area, concept_images)
+        return Tally(*areas, int(num_images), label_size, tuple(categories), names)
+
+    update = _update(layer, tuple(categories), label_size, image_size, anchor, min(max_present, num_concepts))
+    return Statistic(init, update, _merge, compute)
+
+
+@functools.lru_cache(maxsize=64)
+def _update(
+    layer: Layer, categories: tuple[str, ...], label_size: int, image_size: int, anchor: Anchor, width: int
+) -> Callable[[_State, Batch, Activations], _State]:
+    """The update of `tally`; the thresholds are in the state, so that one compilation serves all."""
+    num_units, num_concepts = layer.shape[2], len(categories)
+    _, member = category_table(categories)
+
+    def one_image(
+        thresholds: Array, sums: tuple[Array, ...], image: tuple[Array, Array, Array]
+    ) -> tuple[tuple[Array, ...], None]:
         maps, concepts, valid = image
         masks = unit_masks(maps, thresholds, layer, label_size, image_size=image_size, anchor=anchor)
         masks = (masks.reshape(-1, num_units) & valid).astype(jnp.float32)
@@ -121,24 +152,16 @@ def tally(
         maps, concepts = layer_maps(activations, layer.name, num_units), label_maps(batch, label_size)
         if concepts.size >= 2**30:
             raise ValueError(f"expected fewer than 2**30 labels a batch, got {concepts.size}; take a smaller batch.")
-        zeros = tuple(jnp.zeros_like(count.low) for count in state)
-        sums, _ = jax.lax.scan(one_image, zeros, (maps, concepts, batch.mask))
-        return _State(*(wide_add(count, add) for count, add in zip(state, sums, strict=True)))
+        zeros = tuple(jnp.zeros_like(count.low) for count in state.counts)
+        sums, _ = jax.lax.scan(functools.partial(one_image, state.thresholds), zeros, (maps, concepts, batch.mask))
+        counts = _Counts(*(wide_add(count, add) for count, add in zip(state.counts, sums, strict=True)))
+        return state._replace(counts=counts)
 
-    def merge(left: _State, right: _State) -> _State:
-        return _State(*(wide_merge(a, b) for a, b in zip(left, right, strict=True)))
+    return update
 
-    def compute(state: _State) -> Tally:
-        intersection, unit_area, mask_area, label_area, concept_images, num_images, unknown = map(wide_int64, state)
-        if unknown > 0:
-            raise ValueError(
-                f"expected concept numbers in [0, {num_concepts}), got {int(unknown)} pixel(s) outside; "
-                "write categories= the table of the source that made the concept maps."
-            )
-        areas = (intersection.T.copy(), unit_area.T.copy(), mask_area, label_area, concept_images)
-        return Tally(*areas, int(num_images), label_size, tuple(categories), names)
 
-    return Statistic(init, update, merge, compute)
+def _merge(left: _State, right: _State) -> _State:
+    return left._replace(counts=_Counts(*(wide_merge(a, b) for a, b in zip(left.counts, right.counts, strict=True))))
 
 
 def overlap(masks: Array, concepts: Array, num_concepts: int, width: int) -> tuple[Array, Array]:

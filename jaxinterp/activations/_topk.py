@@ -1,5 +1,6 @@
 """The images that a unit answers to most."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -77,6 +78,12 @@ def top_k(layer: str, *, num_units: int, k: int, reduce: Reduce = "max") -> Stat
     """
     check_positive(k=k, num_units=num_units)
     check_reduce(reduce)
+    return _top_k(layer, num_units, k, reduce)
+
+
+@functools.lru_cache(maxsize=64)
+def _top_k(layer: str, num_units: int, k: int, reduce: Reduce) -> Statistic:
+    """One object for one set of arguments, so that what was compiled for it is used again."""
     buffer = max(k, 256)
 
     def init() -> _State:

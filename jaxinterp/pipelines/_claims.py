@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from jaxinterp import metrics, report
-from jaxinterp.pipelines._consistency import ALL
+from jaxinterp.pipelines._consistency import ALL, SUCCESSES
 from jaxinterp.pipelines._context import NORMAL, ROBUST
 from jaxinterp.pipelines._dissection import ADVERSARIAL, REAL
 from jaxinterp.pipelines._exhibits_trace import reverted_at
@@ -62,8 +62,10 @@ def claims(results: Results) -> tuple[report.Claim, ...]:
             lambda r: _change(r, "excess", -1, "the normal networks, attack-free CS2 subtracted"),
             "Fig. 8",
         ),
-        ("Consistent training lowers r1", both, lambda r: _ratio(r, "r1"), "Fig. 9"),
-        ("Consistent training lowers r2", both, lambda r: _ratio(r, "r2"), "Fig. 9"),
+        ("Consistent training lowers r1", both, lambda r: _ratio(r, "r1", ALL), "Fig. 9"),
+        ("... also of attacks that succeed", both, lambda r: _ratio(r, "r1", SUCCESSES), ""),
+        ("Consistent training lowers r2", both, lambda r: _ratio(r, "r2", ALL), "Fig. 9"),
+        ("... also of attacks that succeed", both, lambda r: _ratio(r, "r2", SUCCESSES), ""),
     ]
     tested = (f"evaluate.{NORMAL}", f"evaluate.{ROBUST}")
     rows += [
@@ -123,23 +125,29 @@ def _mean(intervals: list[metrics.Interval]) -> metrics.Interval:
     return metrics.Interval(*(float(np.mean(values)) for values in zip(*intervals, strict=True)))
 
 
+def _against(control: str, intervals: list[metrics.Interval], *, digits: int = 3) -> str:
+    """The control, with the networks' own effects in brackets."""
+    each = ", ".join(f"{interval.estimate:+.{digits}f}" for interval in intervals)
+    return f"{control} ({each})" if each else control
+
+
 def _aligned(results: Results) -> report.Claim:
     values, _ = results.load(f"dissect.{NORMAL}")
-    above: dict[str, list[np.ndarray]] = {REAL: [], ADVERSARIAL: []}
-    for member in results.members:
+    intervals = []
+    for number, member in enumerate(results.members):
         part = results.of(f"dissect.{NORMAL}", member.name)
-        for kind, found in above.items():
-            found.append(part[f"{kind}/null_detects"] - part[f"{kind}/null_rate"])
-    difference = 100 * (np.concatenate(above[REAL]) - np.concatenate(above[ADVERSARIAL]))
-    interval = metrics.bootstrap_interval(results.run.rng(7), difference, np.arange(len(difference)))
-    size = min(values["members"][member.name][kind]["null"]["num_images"] for member in results.members for kind in above)
-    control = "permuted label maps, subtracted on both sides; interval over units"
-    return _judged(interval, 1, control, size, unit=" points of units")
+        above = [part[f"{kind}/null_detects"] - part[f"{kind}/null_rate"] for kind in (REAL, ADVERSARIAL)]
+        difference = 100 * (above[0] - above[1])
+        intervals.append(metrics.bootstrap_interval(results.run.rng(7, number), difference, np.arange(len(difference))))
+    kinds = REAL, ADVERSARIAL
+    size = min(values["members"][member.name][kind]["null"]["num_images"] for member in results.members for kind in kinds)
+    control = "permuted label maps, subtracted on both sides; intervals over units"
+    return _judged(_mean(intervals), 1, _against(control, intervals, digits=1), size, unit=" points of units")
 
 
 def _summaries(results: Results, phase: str) -> list[dict]:
     values, _ = results.load(f"consistency.{phase}")
-    found = [values["members"][member.name][ADVERSARIAL] for member in results.members]
+    found = [values["members"][member.name][ADVERSARIAL][ALL] for member in results.members]
     return [summary for summary in found if summary["effects"]]
 
 
@@ -148,8 +156,7 @@ def _effect(results: Results, phase: str, name: str, sign: int, control: str) ->
     intervals = [metrics.Interval(*summary["effects"][name]["difference"]) for summary in summaries]
     size = min((min(s["num_top_real"], s["num_top_adversarial"]) for s in summaries), default=0)
     weak = any(summary["under_powered"] for summary in summaries)
-    each = ", ".join(f"{interval.estimate:+.3f}" for interval in intervals)
-    return _judged(_mean(intervals), sign, f"{control} ({each})", size, weak=weak)
+    return _judged(_mean(intervals), sign, _against(control, intervals), size, weak=weak)
 
 
 def _change(results: Results, name: str, sign: int, control: str) -> report.Claim:
@@ -162,23 +169,23 @@ def _change(results: Results, name: str, sign: int, control: str) -> report.Clai
         intervals.append(metrics.Interval(change, change - half, change + half))
     size = min((min(s["num_top_real"], s["num_top_adversarial"]) for s in [*before, *after]), default=0)
     weak = any(summary["under_powered"] for summary in [*before, *after])
-    each = ", ".join(f"{interval.estimate:+.3f}" for interval in intervals)
-    return _judged(_mean(intervals), sign, f"{control} ({each})", size, weak=weak)
+    return _judged(_mean(intervals), sign, _against(control, intervals), size, weak=weak)
 
 
-def _ratio(results: Results, name: str) -> report.Claim:
+def _ratio(results: Results, name: str, which: str) -> report.Claim:
+    """r after training against r before, over all adversarial images or over those that succeed on the network."""
     intervals, sizes = [], []
     for number, member in enumerate(results.members):
         parts = []
         for phase in (ROBUST, NORMAL):
             found = results.of(f"consistency.{phase}", member.name)
-            values = found[f"{ADVERSARIAL}/{ALL}/{name}"]
+            values = found[f"{ADVERSARIAL}/{which}/{name}"]
             finite = np.isfinite(values)
-            parts.append((values[finite], found[f"{ADVERSARIAL}/{ALL}/source_id"][finite]))
-            sizes.append(int(finite.sum()))
-        intervals.append(metrics.bootstrap_difference(results.run.rng(8, number), *parts[0], *parts[1], num_draws=500))
-    each = ", ".join(f"{interval.estimate:+.3f}" for interval in intervals)
-    return _judged(_mean(intervals), -1, f"the normal networks ({each})", min(sizes, default=0))
+            parts.append((values[finite], found[f"{ADVERSARIAL}/{which}/source_id"][finite]))
+        if all(len(values) for values, _ in parts):
+            sizes += [len(values) for values, _ in parts]
+            intervals.append(metrics.bootstrap_difference(results.run.rng(8, number), *parts[0], *parts[1], num_draws=500))
+    return _judged(_mean(intervals), -1, _against("the normal networks", intervals), min(sizes, default=0))
 
 
 def _accuracy(results: Results, kind: str, sign: int) -> report.Claim:
@@ -188,8 +195,8 @@ def _accuracy(results: Results, kind: str, sign: int) -> report.Claim:
         difference = 100.0 * (after.astype(np.float64) - before)
         intervals.append(metrics.bootstrap_interval(results.run.rng(9, number), difference, np.arange(len(difference))))
         size = len(difference)
-    each = ", ".join(f"{interval.estimate:+.1f}" for interval in intervals)
-    return _judged(_mean(intervals), sign, f"the normal networks on the same images ({each})", size, unit=" points")
+    control = _against("the normal networks on the same images", intervals, digits=1)
+    return _judged(_mean(intervals), sign, control, size, unit=" points")
 
 
 def _patched(results: Results) -> report.Claim:
@@ -201,7 +208,7 @@ def _patched(results: Results) -> report.Claim:
         difference = 100.0 * (patched.astype(np.float64) - control)
         intervals.append(metrics.bootstrap_interval(results.run.rng(10, number), difference, sources))
         sizes.append(len(patched))
-    control = f"{count} random units of equal mean activation"
+    control = _against(f"{count} random units of equal mean activation", intervals, digits=1)
     return _judged(_mean(intervals), 1, control, min(sizes, default=0), unit=" points of errors reverted")
 
 
@@ -213,7 +220,8 @@ def _detection(results: Results) -> report.Claim:
             continue
         intervals.append(_area_difference(results.run.rng(11, number), part))
         sizes.append(int(min(part["erred"].sum(), (~part["erred"]).sum())))
-    return _judged(_mean(intervals), 1, "AUROC of softmax confidence, subtracted", min(sizes, default=0))
+    control = _against("AUROC of softmax confidence, subtracted", intervals)
+    return _judged(_mean(intervals), 1, control, min(sizes, default=0))
 
 
 def _area_difference(rng: np.random.Generator, part: dict[str, np.ndarray]) -> metrics.Interval:

@@ -11,6 +11,9 @@ from jaxinterp.pipelines._dissection import ADVERSARIAL, REAL, top_size
 ALL, SUCCESSES = "all", "successes"
 """The adversarial images that are counted: all of them, or those that succeed on the network under study."""
 
+MIN_SOURCES = 4
+"""With fewer source images there is nothing to split, and no CS."""
+
 
 class Classes(NamedTuple):
     """The classes that LC, CS and r are computed over, merged along WordNet where images are few.
@@ -26,6 +29,20 @@ class Classes(NamedTuple):
     names: tuple[str, ...]
     similarity: np.ndarray
     merged: bool
+
+
+class Attacked(NamedTuple):
+    """Adversarial images and what a network says of them.
+
+    Attributes:
+        pool: their ids, sources, original classes and targets, in the classes of the images.
+        strongest: `[n u]` maximum over positions of every unit's map.
+        features: `[n u]` mean over positions.
+    """
+
+    pool: metrics.ImagePool
+    strongest: np.ndarray
+    features: np.ndarray
 
 
 def measure_consistency(run: Run, phase: str) -> None:
@@ -48,13 +65,17 @@ def measure_consistency(run: Run, phase: str) -> None:
         for index, name in enumerate(values["sets"][1:]):
             against = _target_of(run, part[f"{name}/id"], "normal" if name != ADVERSARIAL else phase)
             success = part[f"{name}/predictions"] == against["target"]
-            found, summary = _consistency(run, part, name, against, classes, (number, index))
-            for kind, rows in ((ALL, np.ones(len(success), bool)), (SUCCESSES, success)):
-                ratios = _representation(part, name, against, rows, classes, run.study.min_class_images)
-                found |= {f"{kind}/{key}": array for key, array in ratios.items()}
-            summary |= {"num_successes": int(success.sum()), "num_adversarial": len(success)}
-            arrays |= {f"{member.name}/{name}/{key}": array for key, array in found.items()}
-            results.setdefault(member.name, {})[name] = summary
+            summaries: dict[str, Any] = {"num_successes": int(success.sum()), "num_adversarial": len(success)}
+            for which, rows in ((ALL, np.ones(len(success), bool)), (SUCCESSES, success)):
+                chosen = Attacked(
+                    metrics.ImagePool(*(against[key][rows] for key in ("id", "source_id", "label", "target"))),
+                    part[f"{name}/strongest"][rows],
+                    part[f"{name}/features"][rows],
+                )
+                found, summaries[which] = _consistency(run, part, chosen, classes, (number, index))
+                found |= _representation(part, chosen, classes, run.study.min_class_images)
+                arrays |= {f"{member.name}/{name}/{which}/{key}": array for key, array in found.items()}
+            results.setdefault(member.name, {})[name] = summaries
         results[member.name]["classes"] = {"merged": classes.merged, "names": list(classes.names)}
     run.workdir.save(f"consistency.{phase}", {"members": results}, arrays)
 
@@ -80,31 +101,43 @@ def _target_of(run: Run, ids: np.ndarray, phase: str) -> dict[str, np.ndarray]:
     return {name: scored[name][rows] for name in ("label", "target", "source_id", "id")}
 
 
+def top_ids(strongest: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The top images of every unit among some images, and which units answer to all of theirs.
+
+    Args:
+        strongest: `[n u]` activation of every unit in every image.
+        ids: of the images.
+
+    Returns:
+        Ids `[k u]`, best first, by (activation descending, id ascending) as `activations.top_k` orders them; and `[u]`,
+        whether a unit's weakest top image still activates it.
+    """
+    size = top_size(len(ids))
+    order = np.lexsort((np.broadcast_to(ids[:, None], strongest.shape), -strongest), axis=0)[:size]
+    return ids[order], np.take_along_axis(strongest, order[-1:], axis=0)[0] > 0
+
+
 def _consistency(
-    run: Run, part: dict[str, np.ndarray], name: str, against: dict[str, np.ndarray], classes: Classes, folds: tuple[int, int]
+    run: Run, part: dict[str, np.ndarray], attacked: Attacked, classes: Classes, folds: tuple[int, int]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    alive = (part[f"{REAL}/top_values"][:, -1] > 0) & (part[f"{name}/top_values"][:, -1] > 0)
-    attacked = np.unique(against["source_id"])
-    real_ids = part[f"{REAL}/id"].astype(np.int64)
-    among = np.flatnonzero(np.isin(real_ids, attacked))
-    size = min(top_size(len(real_ids)), max(2, len(among) // 10))
-    order = np.lexsort(
-        (np.broadcast_to(real_ids[among][:, None], (len(among), alive.sum())), -part[f"{REAL}/strongest"][among][:, alive]),
-        axis=0,
-    )
+    """LC, CS1 and CS2 of the units that answer to all their top images; without effects where there is too little."""
+    pool, num_units = attacked.pool, attacked.strongest.shape[1]
+    sources = np.unique(pool.source_id)
+    if len(sources) < MIN_SOURCES:
+        return {"alive": np.zeros(num_units, bool)}, {"num_units": 0, "num_dead": num_units, "effects": {}}
+    ids, labels = part[f"{REAL}/id"].astype(np.int64), part[f"{REAL}/label"]
+    among = np.isin(ids, sources)
+    real, answers = top_ids(part[f"{REAL}/strongest"], ids)
+    adversarial, answers_attacked = top_ids(attacked.strongest, pool.id)
+    clean, _ = top_ids(part[f"{REAL}/strongest"][among], ids[among])
+    alive = answers & answers_attacked
     if alive.sum() < 2:
         return {"alive": alive}, {"num_units": int(alive.sum()), "num_dead": int((~alive).sum()), "effects": {}}
     study = metrics.consistency_study(
         run.rng(4, *folds),
-        metrics.TopImages(
-            real=part[f"{REAL}/top_ids"][alive].T.astype(np.int64),
-            adversarial=part[f"{name}/top_ids"][alive].T.astype(np.int64),
-            clean=real_ids[among][order[:size]],
-        ),
-        metrics.ImagePool(real_ids, real_ids, classes.group[part[f"{REAL}/label"]], np.full(len(real_ids), -1)),
-        metrics.ImagePool(
-            against["id"], against["source_id"], classes.group[against["label"]], classes.group[against["target"]]
-        ),
+        metrics.TopImages(real=real[:, alive], adversarial=adversarial[:, alive], clean=clean[:, alive]),
+        metrics.ImagePool(ids, ids, classes.group[labels], np.full(len(ids), -1)),
+        pool._replace(label=classes.group[pool.label], target=classes.group[pool.target]),
         classes.similarity,
         num_draws=run.study.num_bootstrap_draws,
     )
@@ -134,23 +167,19 @@ def _consistency(
 
 
 def _representation(
-    part: dict[str, np.ndarray],
-    name: str,
-    against: dict[str, np.ndarray],
-    rows: np.ndarray,
-    classes: Classes,
-    min_images: int,
+    part: dict[str, np.ndarray], attacked: Attacked, classes: Classes, min_images: int
 ) -> dict[str, np.ndarray]:
-    """r1 and r2 of the chosen adversarial images; empty where none is chosen."""
-    if not rows.any():
+    """r1 and r2 of adversarial images; empty where there are none."""
+    pool = attacked.pool
+    if not len(pool.id):
         return {key: np.zeros(0) for key in ("r1", "r2", "clean_r1", "clean_r2", "source_id")}
     found = metrics.representation_consistency(
         metrics.RealFeatures(
             part[f"{REAL}/features"], part[f"{REAL}/label"].astype(np.int64), part[f"{REAL}/id"].astype(np.int64)
         ),
-        part[f"{name}/features"][rows],
-        against["source_id"][rows],
-        against["target"][rows],
+        attacked.features,
+        pool.source_id,
+        pool.target,
         groups=classes.group,
         min_images=min_images,
     )
@@ -159,5 +188,5 @@ def _representation(
         "r2": found.r2,
         "clean_r1": found.clean_r1,
         "clean_r2": found.clean_r2,
-        "source_id": against["source_id"][rows],
+        "source_id": pool.source_id,
     }

@@ -1,5 +1,6 @@
 """The evaluation stages: accuracy on clean images and on their backgrounds, and the table under FGSM and PGD."""
 
+import functools
 from typing import Any
 
 import jax
@@ -11,15 +12,17 @@ from jaxinterp._base import Attack, Model
 from jaxinterp.data import Source
 from jaxinterp.pipelines._context import NORMAL, Run, progress
 from jaxinterp.pipelines._passes import outputs
+from jaxinterp.pipelines._study import Robustness
 
 
 def inspect(run: Run) -> None:
     """Accuracy of every member on the held-out images and on their backgrounds alone."""
     values: dict[str, Any] = {}
+    background = run.study.background() if run.study.background else None
     for member, model in zip(run.study.members, run.models(NORMAL), strict=True):
         entry = {"clean": _accuracy(run, model, member.layer, run.held_out, f"inspect {member.name}")}
-        if run.study.background:
-            entry["background"] = _accuracy(run, model, member.layer, run.study.background(), f"background {member.name}")
+        if background is not None:
+            entry["background"] = _accuracy(run, model, member.layer, background, f"background {member.name}")
         values[member.name] = entry
     run.workdir.save("inspect", {"accuracy": values, "num_images": len(run.held_out)}, {})
 
@@ -31,20 +34,24 @@ def evaluate(run: Run, phase: str) -> None:
         raise ValueError("this study has no robustness settings; give it some.")
     count = min(settings.num_images, len(run.held_out))
     source = data.subset(run.held_out, np.arange(count) * len(run.held_out) // count)
-    kinds = {
-        "clean": None,
-        "fgsm": attacks.fgsm(settings.epsilon),
-        "pgd": attacks.pgd(
-            settings.epsilon, step_size=2.5 * settings.epsilon / settings.num_steps, num_steps=settings.num_steps
-        ),
-    }
     arrays = {}
     for member, model in zip(run.study.members, run.models(phase), strict=True):
-        for name, attack in kinds.items():
+        for name, attack in _kinds(settings).items():
             title = f"evaluate {phase} {member.name} {name}"
             arrays[f"{member.name}/{name}"] = _ranks(run, model, source, attack, title)
     values = {"epsilon": settings.epsilon, "num_steps": settings.num_steps, "num_images": count}
     run.workdir.save(f"evaluate.{phase}", values, arrays)
+
+
+@functools.lru_cache(maxsize=8)
+def _kinds(settings: Robustness) -> dict[str, Attack | None]:
+    """The attacks of the table, the same objects for every phase, so that what was compiled for them is used again."""
+    step_size = 2.5 * settings.epsilon / settings.num_steps
+    return {
+        "clean": None,
+        "fgsm": attacks.fgsm(settings.epsilon),
+        "pgd": attacks.pgd(settings.epsilon, step_size=step_size, num_steps=settings.num_steps),
+    }
 
 
 def _accuracy(run: Run, model: Model, layer: str, source: Source, title: str) -> float:

@@ -1,5 +1,8 @@
 """What the page shows of LC, CS1, CS2, r1 and r2."""
 
+import itertools
+from typing import Any
+
 import numpy as np
 
 from jaxinterp import report
@@ -22,21 +25,23 @@ def consistency_figure(results: Results, kind: str) -> report.Figure:
     for phase in results.phases("consistency"):
         values, _ = results.load(f"consistency.{phase}")
         for member in results.members:
-            summary = values["members"][member.name].get(kind)
+            summary = values["members"][member.name].get(kind, {}).get(ALL)
             if summary is None or not summary["effects"]:
                 continue
-            found = results.of(f"consistency.{phase}", member.name)
+            found, prefix = results.of(f"consistency.{phase}", member.name), f"{kind}/{ALL}/"
             curves = {
-                name.removeprefix(f"{kind}/curve/"): curve for name, curve in found.items() if name.startswith(f"{kind}/curve/")
+                name.removeprefix(f"{prefix}curve/"): curve
+                for name, curve in found.items()
+                if name.startswith(f"{prefix}curve/")
             }
             low, high = summary["lc_null"][1:]
-            k = summary["num_top_real"]
-            note = f"k = {k}, LC floor {summary['floor']:.3f}, LC_U chance {low:.3f} to {high:.3f}"
+            k = f"k = {summary['num_top_real']} + {summary['num_top_adversarial']}"
+            note = f"{k}, LC floor {summary['floor']:.3f}, chance {low:.3f} to {high:.3f}"
             weak = ", under-powered" if summary["under_powered"] else ""
             panels.append(
                 report.Consistency(
                     title=results.title(member.name, phase) + weak,
-                    lc=found[f"{kind}/bin_lc"],
+                    lc=found[f"{prefix}bin_lc"],
                     cs1=curves["cs1"][0],
                     cs2=curves["cs2"][0],
                     cs1_interval=curves["cs1"][1:].T,
@@ -50,17 +55,15 @@ def consistency_figure(results: Results, kind: str) -> report.Figure:
         ("consistency", "CS1 and CS2 against LC") if kind == ADVERSARIAL else ("consistency_old", "The same on the old set")
     )
     caption = (
-        f"Units in bins of equal count by LC (sigma = {results.run.study.sigma:g}, our choice). CS1 compares the classes "
-        "of a unit's "
-        "top real images with the original classes of its top adversarial images, CS2 with their targets. Bands: 95 %, "
-        "clustered on "
-        "the real image. What an attack adds to CS2 is its distance from the attack-free curve, which clean images alone give."
+        f"Units in bins of equal count by LC (sigma = {results.run.study.sigma:g}, our choice). CS1 compares the classes of a "
+        "unit's top real images with the original classes of its top adversarial images, CS2 with their targets. Bands: "
+        "95 %, clustered on the real image. What an attack adds to CS2 is its distance from the attack-free curve, which "
+        "clean images alone give. k: a unit's top real and adversarial images; chance: LC_U of random sets."
     )
     if kind == STALE:
         caption = (
             "The trained networks on the adversarial images that were made against the normal ones: consistent may only "
-            "mean that "
-            "those attacks no longer work. " + caption
+            f"mean that those attacks no longer work. {caption}"
         )
     return report.Figure(
         name, report.consistency_curves(panels), title, caption=caption, paper="Answers Fig. 8 of arXiv 1708.05493"
@@ -78,12 +81,10 @@ def consistency_section(results: Results) -> report.Section:
     classes = values["members"][results.members[0].name]["classes"]
     text = (
         "LC is the level and consistency of a unit's features: p'Dp over the classes p of its top images, D from shortest "
-        "hypernym paths "
-        "in WordNet. LC_U leaves out pairs of an image with itself, which the number of top images alone decides. Chance "
-        "is LC_U of random "
-        "sets of as many images. r1 and r2 below 1 mean that an adversarial image's representation is nearer to its "
-        "original class than to "
-        "its target; the source image is left out of every mean. r and all controls are our reading of the papers."
+        "hypernym paths in WordNet. LC_U leaves out pairs of an image with itself, which the number of top images alone "
+        "decides. Chance is LC_U of random sets of as many images. r1 and r2 below 1 mean that an adversarial image's "
+        "representation is nearer to its original class than to its target; the source image is left out of every mean. r and "
+        "all controls are our reading of the papers."
     )
     if classes["merged"]:
         named = ", ".join(classes["names"])
@@ -96,26 +97,35 @@ def _table(results: Results) -> report.Table:
     for phase in results.phases("consistency"):
         values, _ = results.load(f"consistency.{phase}")
         for member in results.members:
-            for kind in (ADVERSARIAL, STALE):
-                summary = values["members"][member.name].get(kind)
-                if summary is None or not summary["effects"]:
+            arrays = results.of(f"consistency.{phase}", member.name)
+            for kind, which in itertools.product((ADVERSARIAL, STALE), (ALL, SUCCESSES)):
+                if kind not in values["members"][member.name]:
                     continue
-                scores = results.of(f"consistency.{phase}", member.name)
-                means = summary["means"]
+                found = values["members"][member.name][kind]
+                summary, count = found[which], found["num_adversarial" if which == ALL else "num_successes"]
+                name = results.title(member.name, phase) + (" (old set)" if kind == STALE else "")
+                if not summary["effects"]:
+                    rows.append((name, which, f"{count:,}", *(None,) * 8, _counts(summary)))
+                    continue
+                scores, means = f"{kind}/{which}/score", summary["means"]
                 rows.append(
                     (
-                        results.title(member.name, phase) + (" (old set)" if kind == STALE else ""),
-                        f"{np.nanmean(scores[f'{kind}/score/lc']):.3f}",
-                        f"{np.nanmean(scores[f'{kind}/score/lc_u']):.3f} ({summary['lc_null'][1]:.3f} to "
+                        name,
+                        which,
+                        f"{count:,}",
+                        f"{np.nanmean(arrays[f'{scores}/lc']):.3f}",
+                        f"{np.nanmean(arrays[f'{scores}/lc_u']):.3f} ({summary['lc_null'][1]:.3f} to "
                         f"{summary['lc_null'][2]:.3f})",
                         f"{summary['reliability']:.2f}",
-                        *(_interval(means[name]) for name in ("cs1", "cs2", "attack_free", "excess")),
+                        *(_interval(means[score]) for score in ("cs1", "cs2", "attack_free", "excess")),
                         f"{summary['num_top_real']}, {summary['num_top_adversarial']}",
-                        f"{summary['num_units']} ({summary['num_dead']})",
+                        _counts(summary),
                     )
                 )
     columns = (
         "network",
+        "adversarial images",
+        "n",
         "LC",
         "LC_U (chance)",
         "reliability",
@@ -128,7 +138,8 @@ def _table(results: Results) -> report.Table:
     )
     caption = (
         "Means over units, with 95 % intervals clustered on the real image. Reliability is that of LC_U between halves of "
-        "the images."
+        "the images. Rows of successes keep only the adversarial images that the network itself takes for their targets; top "
+        "sets are a tenth of the images at most, and small ones lower every cosine: compare with attack-free CS2 of that row."
     )
     return report.Table("LC, CS1 and CS2", columns, tuple(rows), caption=caption, paper="Answers Fig. 8 of arXiv 1708.05493")
 
@@ -172,6 +183,10 @@ def _ratio_table(results: Results) -> report.Table:
                     rows.append((title, which, count, *means))
     columns = ("network", "adversarial images", "n", "r1", "r2", "r1 of clean images", "r2 of clean images")
     return report.Table("r1 and r2", columns, tuple(rows), caption="Means.", paper="Answers Fig. 9 of arXiv 1708.05493")
+
+
+def _counts(summary: dict[str, Any]) -> str:
+    return f"{summary['num_units']} ({summary['num_dead']})"
 
 
 def _interval(values: list[float]) -> str:

@@ -40,16 +40,14 @@ def build_page(results: Results) -> report.Page:
     if results.has(f"consistency.{NORMAL}"):
         lead.append(_kept(results, "curves", ("consistency",), lambda found: consistency_figure(found, ADVERSARIAL)))
     parts: list[tuple[str, tuple[str, ...], Callable[[Results], report.Section]]] = [
-        ("images", ("inspect",), images_section),
         ("attack", ("generate",), attack_section),
         ("units", ("dissect",), units_section),
         ("consistency", ("consistency",), consistency_section),
         ("accuracy", ("evaluate", "train"), accuracy_section),
         ("trace", ("trace",), trace_section),
     ]
-    sections = [
-        _kept(results, name, kinds, build) for name, kinds, build in parts if name == "images" or _finished(results, kinds[:1])
-    ]
+    sections = [_kept(results, "images", ("inspect",), images_section)]
+    sections += [_kept(results, name, kinds, build) for name, kinds, build in parts if _finished(results, kinds[:1])]
     return report.Page(
         title=study.title,
         subtitle=study.description,

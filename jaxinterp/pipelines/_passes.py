@@ -126,7 +126,7 @@ def accumulate(
     Returns:
         What each statistic computes.
     """
-    update = _update(statistics, run.mesh)
+    update = _update(tuple(statistic.update for statistic in statistics), run.mesh)
     initial = tuple(statistic.init() for statistic in statistics)
     states = jax.tree.map(lambda leaf: jnp.stack([leaf] * run.mesh.size), initial)
     states = jax.device_put(states, jax.NamedSharding(run.mesh, PartitionSpec(AXIS)))
@@ -183,10 +183,14 @@ def _batches(run: Run, source: Source, title: str, *, concepts: bool) -> Iterabl
 
 
 @functools.lru_cache(maxsize=64)
-def _update(statistics: tuple[Statistic, ...], mesh: Mesh) -> Callable[[Any, Batch, Activations], Any]:
+def _update(
+    updates: tuple[Callable[[Any, Batch, Activations], Any], ...], mesh: Mesh
+) -> Callable[[Any, Batch, Activations], Any]:
+    """The updates of some statistics at once, every device's rows into its own states; compiled once for the same updates."""
+
     def update(states: Any, batch: Batch, activations: Activations) -> Any:
         states = jax.tree.map(lambda leaf: leaf[0], states)
-        new = tuple(statistic.update(state, batch, activations) for statistic, state in zip(statistics, states, strict=True))
+        new = tuple(one(state, batch, activations) for one, state in zip(updates, states, strict=True))
         return jax.tree.map(lambda leaf: leaf[None], new)
 
     # Every device counts its own rows; whether a value varies over the axis is not for the type checker of shard_map to say.

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxinterp import activations
 from jaxinterp.data import Source
+from jaxinterp.pipelines._consistency import ALL
 from jaxinterp.pipelines._context import NORMAL, ROBUST, Run
 from jaxinterp.pipelines._dissection import ADVERSARIAL, REAL, STALE
 from jaxinterp.pipelines._generation import adversarial_images
@@ -103,9 +104,9 @@ class Results:
             return int(np.argmax(part[f"{REAL}/best_iou"] * (0.5 + part[f"{REAL}/survives"])))
         if self.has(f"consistency.{NORMAL}"):
             found = self.of(f"consistency.{NORMAL}", member)
-            alive = np.flatnonzero(found[f"{ADVERSARIAL}/alive"])
-            if f"{ADVERSARIAL}/score/lc_u" in found and len(alive):
-                return int(alive[np.nanargmax(found[f"{ADVERSARIAL}/score/lc_u"])])
+            alive = np.flatnonzero(found[f"{ADVERSARIAL}/{ALL}/alive"])
+            if f"{ADVERSARIAL}/{ALL}/score/lc_u" in found and len(alive):
+                return int(alive[np.nanargmax(found[f"{ADVERSARIAL}/{ALL}/score/lc_u"])])
         return int(np.argmax(part[f"{REAL}/top_values"][:, 0]))
 
 

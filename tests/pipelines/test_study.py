@@ -14,6 +14,7 @@ import pytest
 
 from jaxinterp import data
 from jaxinterp.cli import main
+from jaxinterp.pipelines._consistency import top_ids
 
 RECIPE = pathlib.Path(__file__).with_name("smoke.py")
 ROOT = pathlib.Path(__file__).parents[2]
@@ -64,6 +65,18 @@ def test_stored_images_are_what_the_tables_count(workdir):
         np.testing.assert_allclose(record.rms, arrays["rms"][index], rtol=1e-5)
         assert record.target == arrays["target"][index] != record.label
     assert (arrays["id"] == arrays["source_id"] * 2 + np.tile([0, 1], 24)).all()
+
+
+def test_top_sets_of_consistency_are_those_of_the_dissection(workdir):
+    """From pooled activations as from the statistic, ties of silent units included."""
+    arrays = np.load(workdir / "stages" / "dissect.robust.npz")
+    silent = 0
+    for kind in ("VGG-16/real", "VGG-16/adversarial", "ResNet-18/stale"):
+        ids, answers = top_ids(arrays[f"{kind}/strongest"], arrays[f"{kind}/id"])
+        np.testing.assert_array_equal(ids.T, arrays[f"{kind}/top_ids"])
+        np.testing.assert_array_equal(answers, arrays[f"{kind}/top_values"][:, -1] > 0)
+        silent += int((~answers).sum())
+    assert silent > 0
 
 
 def test_the_page_stands_alone_and_has_every_part(workdir):
