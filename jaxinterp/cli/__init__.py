@@ -1,6 +1,7 @@
 """The command line: `jaxinterp VERB RECIPE --workdir DIR [--knob value]`. Verbs only; the work is done in `pipelines`."""
 
 import argparse
+import logging
 import os
 import pathlib
 import sys
@@ -24,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     known, knobs = parser.parse_known_args(arguments)
+    if not known.debug:
+        # Orbax logs the traceback of a write that fails; its error is what is reported.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         _run(known, knobs)
     except (ValueError, OSError) as error:

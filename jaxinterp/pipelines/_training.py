@@ -78,6 +78,7 @@ def _train_member(
                 history.append({"step": number, **_mean(recent)})
                 recent = []
             if number % every == 0 and number < num_steps:
+                run.workdir.expect_room(_checkpoint_size(state), f"a checkpoint of {member.name}")
                 rest = {"history": history, "batches": json.dumps(batches.get_state())}
                 manager.save(
                     number,
@@ -94,6 +95,11 @@ def _arrays(state: training.TrainState) -> dict[str, Any]:
         "optimizer_state": state.optimizer_state,
         "step": state.step,
     }
+
+
+def _checkpoint_size(state: training.TrainState) -> int:
+    """Bytes of a checkpoint, from above: the arrays, the history, and a MiB for what Orbax writes about them."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(_arrays(state))) * 11 // 10 + 2**20
 
 
 def _with_arrays(state: training.TrainState, stored: dict[str, Any]) -> training.TrainState:

@@ -103,6 +103,21 @@ class WorkDir:
             temporary.write_text(text, encoding="utf-8")
         return self.path / name
 
+    def expect_room(self, size: int, what: str) -> None:
+        """Asks for free space before a library writes that answers a full disk with the tracebacks of its threads.
+
+        Args:
+            size: how many bytes will be written.
+            what: names it in the error.
+
+        Raises:
+            OSError: there is less.
+        """
+        free = shutil.disk_usage(self.path).free
+        if free < size:
+            needed, found = (f"{number / 2**20:,.1f} MiB" for number in (size, free))
+            raise OSError(f"expected {needed} free in {self.path} for {what}, got {found}; make room and run it again.")
+
     @contextlib.contextmanager
     def replacing(self, path: pathlib.Path) -> Iterator[pathlib.Path]:
         """A path to write to, which takes the name `path` only when it was written to the end."""

@@ -45,9 +45,14 @@ def workdir(tmp_path_factory):
     return path
 
 
-def _start(path: pathlib.Path) -> "subprocess.Popen[str]":
+def _start(path: pathlib.Path, *, largest_file: int | None = None) -> "subprocess.Popen[str]":
+    """A study in a process of its own, whose writes fail beyond `largest_file` bytes as they do on a full disk."""
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     command = [sys.executable, "-m", "jaxinterp.cli", "study", str(RECIPE), "--workdir", str(path)]
+    if largest_file is not None:
+        limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({largest_file}, {largest_file}))"
+        call = f"import sys; {limit}; from jaxinterp.cli import main; sys.exit(main({command[3:]}))"
+        command = [sys.executable, "-c", call]
     return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -105,8 +110,13 @@ def test_rerun_does_nothing_and_a_changed_knob_is_refused(workdir, capsys):
     assert {path: path.stat().st_mtime_ns for path in (workdir / "stages").iterdir()} == before
 
 
-def test_killed_and_resumed_ends_with_the_same_bytes(workdir, tmp_path):
-    """Killed once inside training, between two checkpoints, and once inside the writing of a shard."""
+def test_stopped_and_resumed_ends_with_the_same_bytes(workdir, tmp_path):
+    """Stopped by a write that fails, and killed inside training and inside the writing of a shard."""
+    limited = _start(tmp_path / "run", largest_file=20_000)
+    output, errors = limited.communicate()
+    assert (limited.returncode, output) == (2, "")
+    said = [line for line in errors.splitlines() if not line.endswith(" ...")]
+    assert len(said) == 1 and said[0].startswith("jaxinterp: ") and "File too large" in said[0], errors
     moments = ["checkpoints/normal/VGG-16/2", "adversarial/normal/.*"]
     kill_and_resume(workdir, tmp_path / "run", moments)
 

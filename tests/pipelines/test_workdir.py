@@ -52,3 +52,10 @@ def test_a_killed_write_leaves_the_old_file(tmp_path):
     workdir.claim({}, {})
     WorkDir(tmp_path)
     assert not left.exists()
+
+
+def test_too_little_room_is_said_before_anything_is_written(tmp_path):
+    workdir = WorkDir(tmp_path / "run")
+    workdir.expect_room(1, "a checkpoint")
+    with pytest.raises(OSError, match=r"expected [\d,]+.0 MiB free in .*run for a checkpoint, got [\d,]+\.\d MiB; make room"):
+        workdir.expect_room(2**60, "a checkpoint")
