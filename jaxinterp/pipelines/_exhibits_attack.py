@@ -72,16 +72,16 @@ def _one_a_class(results: Results, examples: list) -> list:
 
 def _accuracy_table(results: Results) -> report.Table:
     values, _ = results.load("inspect")
-    chance = 1 / len(results.run.source.classes)
-    rows = []
-    for member in results.members:
-        entry = values["accuracy"][member.name]
-        background = f"{100 * entry['background']:.1f}" if "background" in entry else None
-        rows.append((member.name, f"{100 * entry['clean']:.1f}", background, f"{100 * chance:.2f}"))
-    caption = f"{values['num_images']:,} held-out images. The background column shows the same images without their object."
-    return report.Table(
-        "Accuracy before anything else (%)", ("network", "images", "background only", "chance"), tuple(rows), caption=caption
-    )
+    study, chance = results.run.study, f"{100 / len(results.run.source.classes):.2f}"
+    columns, caption = ("network", "images", "chance"), f"{values['num_images']:,} "
+    caption += "held-out images." if study.held_out else "images, those that are analysed."
+    rows = [[name, f"{100 * entry['clean']:.1f}", chance] for name, entry in values["accuracy"].items()]
+    if study.background:
+        columns = ("network", "images", "background only", "chance")
+        caption += " The background column shows the same images without their object."
+        for row, entry in zip(rows, values["accuracy"].values(), strict=True):
+            row.insert(2, f"{100 * entry['background']:.1f}")
+    return report.Table("Accuracy before anything else (%)", columns, tuple(map(tuple, rows)), caption=caption)
 
 
 def _sheet(results: Results, phase: str) -> report.Figure:

@@ -1,6 +1,5 @@
 """What the page shows of LC, CS1, CS2, r1 and r2."""
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -98,10 +97,9 @@ def _table(results: Results) -> report.Table:
         values, _ = results.load(f"consistency.{phase}")
         for member in results.members:
             arrays = results.of(f"consistency.{phase}", member.name)
-            for kind, which in itertools.product((ADVERSARIAL, STALE), (ALL, SUCCESSES)):
-                if kind not in values["members"][member.name]:
-                    continue
-                found = values["members"][member.name][kind]
+            measured = values["members"][member.name]
+            for kind, which in _shown(measured):
+                found = measured[kind]
                 summary, count = found[which], found["num_adversarial" if which == ALL else "num_successes"]
                 name = results.title(member.name, phase) + (" (old set)" if kind == STALE else "")
                 if not summary["effects"]:
@@ -172,17 +170,21 @@ def _ratio_table(results: Results) -> report.Table:
         values, _ = results.load(f"consistency.{phase}")
         for member in results.members:
             found = results.of(f"consistency.{phase}", member.name)
-            for kind in (ADVERSARIAL, STALE):
-                if kind not in values["members"][member.name]:
-                    continue
-                for which in (ALL, SUCCESSES):
-                    part = {name: found[f"{kind}/{which}/{name}"] for name in ("r1", "r2", "clean_r1", "clean_r2")}
-                    count = int(np.isfinite(part["r1"]).sum())
-                    means = [f"{np.nanmean(value):.3f}" if count else None for value in part.values()]
-                    title = results.title(member.name, phase) + (" (old set)" if kind == STALE else "")
-                    rows.append((title, which, count, *means))
+            for kind, which in _shown(values["members"][member.name]):
+                part = {name: found[f"{kind}/{which}/{name}"] for name in ("r1", "r2", "clean_r1", "clean_r2")}
+                count = int(np.isfinite(part["r1"]).sum())
+                means = [f"{np.nanmean(value):.3f}" if count else None for value in part.values()]
+                title = results.title(member.name, phase) + (" (old set)" if kind == STALE else "")
+                rows.append((title, which, count, *means))
     columns = ("network", "adversarial images", "n", "r1", "r2", "r1 of clean images", "r2 of clean images")
     return report.Table("r1 and r2", columns, tuple(rows), caption="Means.", paper="Answers Fig. 9 of arXiv 1708.05493")
+
+
+def _shown(measured: dict[str, Any]) -> list[tuple[str, str]]:
+    """The sets of a member and which of their images: the successes apart only where there are others."""
+    kinds = [kind for kind in (ADVERSARIAL, STALE) if kind in measured]
+    apart = {kind: measured[kind]["num_successes"] < measured[kind]["num_adversarial"] for kind in kinds}
+    return [(kind, which) for kind in kinds for which in (ALL, SUCCESSES) if which == ALL or apart[kind]]
 
 
 def _counts(summary: dict[str, Any]) -> str:

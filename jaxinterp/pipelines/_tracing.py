@@ -12,6 +12,9 @@ from jaxinterp.pipelines._generation import adversarial_images
 from jaxinterp.pipelines._passes import forward
 from jaxinterp.pipelines._study import Member
 
+BATCH_SIZE = 20
+"""Images that are traced at once."""
+
 
 class _Pairs(NamedTuple):
     """Adversarial images beside the clean images they were made from, `[n h w c]` in [0, 1]."""
@@ -24,15 +27,37 @@ class _Pairs(NamedTuple):
     source_id: np.ndarray
 
 
+class _Prediction(NamedTuple):
+    """What a network says of some images, and what its units contribute to that.
+
+    Attributes:
+        predicted: `[n]` class of highest probability.
+        confidence: `[n]` that probability.
+        contribution: `[n u]` of every unit to the predicted class.
+        activation: `[n u]` mean over positions of every unit's map.
+        support: `[n]` how much of the prediction comes from units whose top images are of the predicted class.
+    """
+
+    predicted: np.ndarray
+    confidence: np.ndarray
+    contribution: np.ndarray
+    activation: np.ndarray
+    support: np.ndarray
+
+
 def trace(run: Run) -> None:
-    """Traces adversarial predictions of every normal member to units, with random units of equal activation as control."""
+    """Traces predictions of every normal member to units, with random units of equal activation as control.
+
+    Of adversarial images taken evenly and of the clean images they were made from, every unit's contribution to the predicted
+    class gives the support of the prediction. Where the attack turned a right prediction into the target, the units that
+    contributed most to the target are patched from the clean image, or silenced.
+    """
     arrays: dict[str, np.ndarray] = {}
     values: dict[str, dict[str, object]] = {}
     _, dissected = run.workdir.load(f"dissect.{NORMAL}")
     for index, (member, model) in enumerate(zip(run.study.members, run.models(NORMAL), strict=True)):
         shares = class_shares(dissected[f"{member.name}/real/top_labels"], model.num_classes)
-        found = _patching(run, member, model, index)
-        found |= _error_detection(run, member, model, shares)
+        found = _traced(run, member, model, shares, run.rng(5, index))
         arrays |= {f"{member.name}/{name}": array for name, array in found.items()}
         values[member.name] = {"num_patched": len(found["rows"]), "num_scored": len(found["erred"])}
     run.workdir.save("trace", {"members": values}, arrays)
@@ -43,29 +68,23 @@ def class_shares(top_labels: np.ndarray, num_classes: int) -> np.ndarray:
     return np.stack([np.bincount(row[row >= 0], minlength=num_classes) / max(1, (row >= 0).sum()) for row in top_labels])
 
 
-def _patching(run: Run, member: Member, model: Model, index: int) -> dict[str, np.ndarray]:
-    """Contributions, and for growing numbers of units whether patching or ablating them gives the label back."""
+def _traced(run: Run, member: Member, model: Model, shares: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """What is kept of a member: of all traced images their support, of the errors what patching and ablating does."""
     _, scored = run.workdir.load(f"generate.{NORMAL}")
-    wrong = scored["predictions"][:, index] == scored["target"]
-    right = scored["clean_predictions"][:, index] == scored["label"]
-    pairs = _pairs(run, _spread(np.flatnonzero(wrong & right), run.study.num_traced), scored)
+    pairs = _pairs(run, _spread(len(scored["target"]), run.study.num_traced), scored)
     num_units = model.layer(member.layer).shape[-1]
     counts = [count for count in (1, 2, 4, 8, 16, 32, 64, 128) if count <= num_units // 2]
-    found: dict[str, list[np.ndarray]] = {name: [] for name in ("target_contribution", "label_contribution", "mean_activation")}
+    said: dict[str, list[_Prediction]] = {"clean": [], "adversarial": []}
     reverted: dict[str, list[np.ndarray]] = {name: [] for name in ("patched", "patched_control", "ablated", "ablated_control")}
-    size, rng = 16, run.rng(5, index)
-    for start in progress(range(0, len(pairs.rows), size), title=f"trace {member.name}"):
-        part = _Pairs(*(array[start : start + size] for array in pairs))
-        contribution = np.asarray(_contributions(model, part.adversarial, part.target, member.layer))
-        found["target_contribution"].append(contribution)
-        found["label_contribution"].append(np.asarray(_contributions(model, part.clean, part.label, member.layer)))
-        activation = np.asarray(forward(model, member.layer, part.adversarial)[1])
-        activation = activation.reshape(len(part.rows), -1, num_units).mean(axis=1)
-        found["mean_activation"].append(activation)
+    for start in progress(range(0, len(pairs.rows), BATCH_SIZE), title=f"trace {member.name}"):
+        part = _Pairs(*(array[start : start + BATCH_SIZE] for array in pairs))
+        said["clean"].append(_prediction(model, member.layer, part.clean, shares))
+        attacked = _prediction(model, member.layer, part.adversarial, shares)
+        said["adversarial"].append(attacked)
         rows: dict[str, list[np.ndarray]] = {name: [] for name in reverted}
         for count in counts:
-            chosen = tracing.top_units(contribution, count=count)
-            control = tracing.random_units_of_equal_activation(rng, chosen, activation)
+            chosen = tracing.top_units(attacked.contribution, count=count)
+            control = tracing.random_units_of_equal_activation(rng, chosen, attacked.activation)
             for suffix, units in (("", chosen), ("_control", control)):
                 patched = _patched(model, part.adversarial, part.clean, units, member.layer)
                 ablated = _ablated(model, part.adversarial, units, member.layer)
@@ -73,33 +92,35 @@ def _patching(run: Run, member: Member, model: Model, index: int) -> dict[str, n
                 rows[f"ablated{suffix}"].append(np.asarray(ablated) == part.label)
         for name, parts in rows.items():
             reverted[name].append(np.stack(parts))
-    empty = np.zeros((len(counts), 0), bool)
-    result = {name: np.concatenate(parts) if parts else np.zeros((0, num_units)) for name, parts in found.items()}
-    result |= {name: np.concatenate(parts, axis=1) if parts else empty for name, parts in reverted.items()}
-    return result | {"rows": pairs.rows, "source_id": pairs.source_id, "counts": np.asarray(counts)}
-
-
-def _error_detection(run: Run, member: Member, model: Model, shares: np.ndarray) -> dict[str, np.ndarray]:
-    """Support of every prediction and its confidence, over adversarial images taken evenly and their clean images."""
-    _, scored = run.workdir.load(f"generate.{NORMAL}")
-    pairs = _pairs(run, _spread(np.arange(len(scored["target"])), run.study.num_traced), scored)
-    erred, supports, confidence = [], [], []
-    size = 16
-    for images in (pairs.clean, pairs.adversarial):
-        for start in progress(range(0, len(images), size), title=f"support {member.name}"):
-            part = images[start : start + size]
-            probability = np.asarray(jax.nn.softmax(forward(model, member.layer, part)[0]))
-            predicted = probability.argmax(axis=1).astype(np.int32)
-            contribution = np.asarray(_contributions(model, part, predicted, member.layer))
-            supports.append(tracing.support(contribution, shares[:, predicted].T))
-            erred.append(predicted != pairs.label[start : start + size])
-            confidence.append(probability.max(axis=1))
+    clean, adversarial = (_Prediction(*map(np.concatenate, zip(*parts, strict=True))) for parts in said.values())
+    errors = (adversarial.predicted == pairs.target) & (clean.predicted == pairs.label)
+    both = clean, adversarial
     return {
-        "erred": np.concatenate(erred),
-        "support": np.concatenate(supports),
-        "confidence": np.concatenate(confidence),
+        "rows": pairs.rows[errors],
+        "source_id": pairs.source_id[errors],
+        "target_contribution": adversarial.contribution[errors],
+        "label_contribution": clean.contribution[errors],
+        "mean_activation": adversarial.activation[errors],
+        "counts": np.asarray(counts),
+        "erred": np.concatenate([one.predicted != pairs.label for one in both]),
+        "support": np.concatenate([one.support for one in both]),
+        "confidence": np.concatenate([one.confidence for one in both]),
         "scored_source_id": np.tile(pairs.source_id, 2),
-    }
+    } | {name: np.concatenate(parts, axis=1)[:, errors] for name, parts in reverted.items()}
+
+
+def _prediction(model: Model, layer: str, images: np.ndarray, shares: np.ndarray) -> _Prediction:
+    logits, activation = forward(model, layer, images)
+    probability = np.asarray(jax.nn.softmax(logits))
+    predicted = probability.argmax(axis=1).astype(np.int32)
+    contribution = np.asarray(_contributions(model, images, predicted, layer))
+    return _Prediction(
+        predicted=predicted,
+        confidence=probability.max(axis=1),
+        contribution=contribution,
+        activation=np.asarray(activation).reshape(len(images), -1, contribution.shape[1]).mean(axis=1),
+        support=tracing.support(contribution, shares[:, predicted].T),
+    )
 
 
 def _pairs(run: Run, rows: np.ndarray, scored: dict[str, np.ndarray]) -> _Pairs:
@@ -121,10 +142,10 @@ def _pairs(run: Run, rows: np.ndarray, scored: dict[str, np.ndarray]) -> _Pairs:
     )
 
 
-def _spread(rows: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` of the rows, spread evenly."""
-    count = min(count, len(rows))
-    return rows[np.arange(count) * len(rows) // max(count, 1)]
+def _spread(total: int, count: int) -> np.ndarray:
+    """At most `count` of `total` rows, spread evenly."""
+    count = min(count, total)
+    return np.arange(count) * total // max(count, 1)
 
 
 _contributions = jax.jit(

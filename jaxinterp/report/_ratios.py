@@ -72,7 +72,7 @@ def ratio_histogram(
             if i >= len(ratios):
                 ax.set_axis_off()
                 continue
-            ax.set_ylim(0, shared)
+            ax.set_ylim(0, shared * (1.3 if controls else 1))  # room for the names of the two
             ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
             ax.set_xlabel(label)
             if i % columns:
