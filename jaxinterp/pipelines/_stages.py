@@ -39,7 +39,7 @@ _PER_PHASE: dict[str, Callable[[Run, str], None]] = {
     "consistency": measure_consistency,
     "evaluate": evaluate,
 }
-_VERSION = 1
+_VERSION = 2
 
 
 def identity(study: Study, knobs: dict[str, Any], source: Source, weights: dict[str, str]) -> dict[str, Any]:
