@@ -60,6 +60,7 @@ def imagenet_sample(
             step_size=step_size,
             distance_weight=distance_weight,
             top_k=max(num_images // 100, min(100, num_images // 10)),
+            dissected=False,
         ),
         members=(
             pipelines.Member("ResNet-18", lambda: models.resnet18(weights=folder / "resnet18.safetensors"), "layer4.1"),

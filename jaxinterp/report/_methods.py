@@ -11,12 +11,14 @@ Adversarial images were made from {images} images of {source} against {models} b
 """
 _UNITS = """
 A unit is a channel of a convolutional layer; its activation on an image is the largest value of its map, and its top
-images are the {top_k} with the highest activation. Units were compared with concepts by Network Dissection [bau2017]:
-threshold at the {quantile} upper quantile, detector at IoU > {iou_threshold}, each count beside that of label maps
-permuted between images. LC and the consistencies CS1 and CS2 [dong2017] use shortest hypernym paths between classes in
-WordNet [miller1995] and a similarity of width sigma = {sigma}, which is our reading. Intervals are clustered on the real
-image that adversarial images share; where single units are named, the false discovery rate is held at 5 %
-[benjamini1995].
+images are the {top_k} with the highest activation. {dissection}LC and the consistencies CS1 and CS2 [dong2017] use shortest
+hypernym paths between classes in WordNet [miller1995] and a similarity of width sigma = {sigma}, which is our reading.
+Intervals are clustered on the real image that adversarial images share.
+"""
+_DISSECTION = """
+Units were compared with concepts by Network Dissection [bau2017]: threshold at the {quantile} upper quantile, detector at
+IoU > {iou_threshold}, each count beside that of label maps permuted between images; where single units are named, the false
+discovery rate is held at 5 % [benjamini1995].
 """
 _TRAINING = """
 The networks were then fine-tuned on the sum of the cross-entropies of the real image and of its FGSM image
@@ -37,6 +39,7 @@ def methods_paragraph(
     distance_weight: float | int,
     top_k: int,
     sigma: float | int = 2.0,
+    dissected: bool = True,
     quantile: float = 0.005,
     iou_threshold: float = 0.04,
     epsilon: float | int | None = None,
@@ -54,6 +57,7 @@ def methods_paragraph(
         distance_weight: lambda, the weight of the mean squared distance.
         top_k: top images a unit.
         sigma: width of the similarity of classes, in WordNet edges.
+        dissected: whether units were compared with concepts.
         quantile: share of positions at which a unit is above its threshold.
         iou_threshold: least IoU of a detector.
         epsilon: of FGSM in adversarial training; None where no network was trained.
@@ -70,6 +74,7 @@ def methods_paragraph(
     if (epsilon is None) != (feature_weight is None):
         raise ValueError("expected both of epsilon and feature_weight (a trained study) or neither; give the other one too.")
     several = len(models) > 1
+    dissection = _DISSECTION.format(quantile=f"{quantile:g}", iou_threshold=f"{iou_threshold:g}") if dissected else ""
     parts = [
         _ATTACK.format(
             images=f"{num_images:,}",
@@ -83,7 +88,7 @@ def methods_paragraph(
             by=" by the mean probability over the networks" if several else "",
             adversarial=f"{num_images * num_targets:,}",
         ),
-        _UNITS.format(top_k=top_k, quantile=f"{quantile:g}", iou_threshold=f"{iou_threshold:g}", sigma=f"{sigma:g}"),
+        _UNITS.format(top_k=top_k, dissection=dissection, sigma=f"{sigma:g}"),
     ]
     if epsilon is not None and feature_weight is not None:
         parts.append(_TRAINING.format(epsilon=f"{epsilon * 255:.3g}/255", feature_weight=f"{feature_weight:g}"))

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxinterp._base import Model
 
-UNITS_AT_ONCE = 64
+UNITS_AT_ONCE = 8
 """Copies of a layer's activation that are held at once."""
 
 
@@ -17,7 +17,7 @@ def prediction_difference(
     """What every unit of a layer contributes to a class: `p(y | phi) - p(y | phi with unit i set to 0)`.
 
     The units are set to 0 one at a time, all in one program: what lies before the layer is computed once, and memory grows
-    with 64 copies of the layer's activation, not with the number of units.
+    with 8 copies of the layer's activation, not with the number of units.
 
     Args:
         model: the network.

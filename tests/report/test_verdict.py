@@ -100,6 +100,9 @@ def test_the_methods_paragraph_cites_only_what_was_used() -> None:
         "top_k": 100,
     }
     plain = report.methods_paragraph(["ResNet-18"], "the concept world", **common)
+    unlabelled = report.methods_paragraph(["ResNet-18"], "photographs", **common, dissected=False)
+    assert "[bau2017]" in plain and not {"bau2017", "benjamini1995"} & set(report.citations(unlabelled))
+    assert "  " not in unlabelled and ". LC and" in unlabelled
     trained = report.methods_paragraph(["A", "B", "C"], "the concept world", **common, epsilon=8 / 255, feature_weight=1.0)
     assert "12,000 adversarial images" in plain and "20 steps of 5/255" in plain and "sigma = 2" in plain
     assert "A, B and C" in trained and "epsilon = 8/255" in trained and "mean over the networks" not in plain
