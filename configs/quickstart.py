@@ -30,7 +30,7 @@ def quickstart(
     learning_rate: float = 3e-3,
     num_held_out: int = 960,
     num_robustness: int = 240,
-    num_traced: int = 200,
+    num_traced: int = 240,
     num_null_draws: int = 8,
     seed: int = 0,
 ) -> pipelines.Study:
@@ -52,7 +52,7 @@ def quickstart(
         learning_rate: its peak learning rate; ResNet-18 takes 2/3 of it.
         num_held_out: images on which accuracy is measured.
         num_robustness: how many of these are attacked for the table of accuracies.
-        num_traced: adversarial images that are traced.
+        num_traced: adversarial images that are traced; of these the errors are patched, more than 200 here.
         num_null_draws: permutations behind each null of the detector counts.
         seed: of the world and of every draw.
     """

@@ -98,7 +98,7 @@ class Study:
         shard_size: adversarial images in a shard.
         batch_size: images in a batch, over all devices.
         attack_batch_size: the same for the attack.
-        num_traced: adversarial images over which tracing is measured.
+        num_traced: adversarial images over which tracing is measured; patching counts those of them that the attack turned.
         num_null_draws: permutations of the label maps behind each detector count.
         num_null_images: images on which that null is counted, spread evenly over the set.
         label_size: side of the label maps that units are compared with, in pixels; half of the images' by default, as
@@ -127,7 +127,7 @@ class Study:
     shard_size: int = 256
     batch_size: int = 128
     attack_batch_size: int = 64
-    num_traced: int = 200
+    num_traced: int = 240
     num_null_draws: int = 20
     num_null_images: int = 1000
     label_size: int | None = None
