@@ -1,6 +1,7 @@
 """The command line: `jaxinterp VERB RECIPE --workdir DIR [--knob value]`. Verbs only; the work is done in `pipelines`."""
 
 import argparse
+import errno
 import logging
 import os
 import pathlib
@@ -33,9 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if known.debug:
             raise
-        print(f"jaxinterp: {' '.join(str(error).split())}", file=sys.stderr)
+        remedy = "; make room on that disk and run the same line again, which resumes" if _is_full(error) else ""
+        print(f"jaxinterp: {' '.join(str(error).split())}{remedy}", file=sys.stderr)
         return 2
     return 0
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -118,7 +118,7 @@ def test_stopped_and_resumed_ends_with_the_same_bytes(workdir, tmp_path):
     output, errors = limited.communicate()
     assert (limited.returncode, output) == (2, "")
     said = [line for line in errors.splitlines() if not line.endswith(" ...") and " took " not in line]
-    assert len(said) == 1 and said[0].startswith("jaxinterp: ") and "File too large" in said[0], errors
+    assert len(said) == 1 and said[0].startswith("jaxinterp: ") and "File too large; make room" in said[0], errors
     finish(workdir, path)
 
 
