@@ -75,8 +75,18 @@ def at_size(model: Model, size: int) -> Model:
     """
     if size < 1:
         raise ValueError(f"expected size >= 1, got {size}.")
+    inner = inner_network(model)
+    return Model(model.params, model.stats, inner if size == inner.image_size else Resized(inner, size))
+
+
+def inner_network(model: Model) -> ConvNet:
+    """The network that runs on images of its own size.
+
+    Raises:
+        ValueError: a model that is none of this package.
+    """
     network = model.network
     inner = network.network if isinstance(network, Resized) else network
     if not isinstance(inner, ConvNet):
         raise ValueError(f"expected a model of jaxinterp.models, got {type(inner).__name__}; resize the images instead.")
-    return Model(model.params, model.stats, inner if size == inner.image_size else Resized(inner, size))
+    return inner

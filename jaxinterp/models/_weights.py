@@ -50,13 +50,15 @@ def _walk(params: Any, stats: Any) -> list[tuple[str, str, str, str, Any]]:
     ]
 
 
-def load_into(path: str | os.PathLike[str], params: Any, stats: Any) -> tuple[Any, Any]:
+def load_into(path: str | os.PathLike[str], params: Any, stats: Any, *, ignore: tuple[str, ...] = ()) -> tuple[Any, Any]:
     """Reads a file into trees of the shapes of `params` and `stats`, as float32.
+
+    What the file holds under a name that begins with one of `ignore` is left out.
 
     Raises:
         ValueError: no such file, no safetensors, or names, shapes or values that do not fit; both sides are printed.
     """
-    found = _read(path)
+    found = {name: value for name, value in _read(path).items() if not name.startswith(tuple(f"{part}." for part in ignore))}
     expected = torchvision_shapes(params, stats)
     problems = [
         _listing("missing", [name for name in expected if name not in found]),
@@ -86,8 +88,10 @@ def load_into(path: str | os.PathLike[str], params: Any, stats: Any) -> tuple[An
     return trees["params"], trees["batch_stats"]
 
 
-def save_state(path: str | os.PathLike[str], params: Any, stats: Any, *, dtype: str) -> None:
-    """Writes trees as torchvision's state dict.
+def save_state(
+    path: str | os.PathLike[str], params: Any, stats: Any, *, dtype: str, about: dict[str, str] | None = None
+) -> None:
+    """Writes trees as torchvision's state dict; `about` stands in the file's header.
 
     Raises:
         ValueError: a type that is not one of the two, or weights that it cannot hold.
@@ -104,7 +108,7 @@ def save_state(path: str | os.PathLike[str], params: Any, stats: Any, *, dtype: 
         raise ValueError(f"expected weights that {dtype} can hold, got {_listing('NaN or infinity in', broken)}.")
     for module in stats:
         tensors[f"{module}.{_COUNTER}"] = np.zeros((), np.int64)
-    save_file(tensors, os.fspath(path))
+    save_file(tensors, os.fspath(path), {"format": "pt"} | (about or {}))
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
