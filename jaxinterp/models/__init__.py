@@ -24,6 +24,8 @@ from jaxinterp.models._fold import unfold_batch_norm as unfold_batch_norm
 from jaxinterp.models._fold import with_dtype as with_dtype
 from jaxinterp.models._googlenet import googlenet as googlenet
 from jaxinterp.models._inception import inception_v3 as inception_v3
+from jaxinterp.models._inception_resnet import inception_resnet_v2 as inception_resnet_v2
+from jaxinterp.models._inception_v4 import inception_v4 as inception_v4
 from jaxinterp.models._mobilenet import mobilenet_v2 as mobilenet_v2
 from jaxinterp.models._network import IMAGENET_MEAN as IMAGENET_MEAN
 from jaxinterp.models._network import IMAGENET_STD as IMAGENET_STD
@@ -38,6 +40,11 @@ from jaxinterp.models._resnet import resnet34 as resnet34
 from jaxinterp.models._resnet import resnet50 as resnet50
 from jaxinterp.models._resnet import resnet101 as resnet101
 from jaxinterp.models._resnet import resnet152 as resnet152
+from jaxinterp.models._resnet_v2 import ResNetV2Knobs as ResNetV2Knobs
+from jaxinterp.models._resnet_v2 import resnet_v2 as resnet_v2
+from jaxinterp.models._resnet_v2 import resnetv2_50 as resnetv2_50
+from jaxinterp.models._resnet_v2 import resnetv2_101 as resnetv2_101
+from jaxinterp.models._resnet_v2 import resnetv2_152 as resnetv2_152
 from jaxinterp.models._squeezenet import SqueezeNetKnobs as SqueezeNetKnobs
 from jaxinterp.models._squeezenet import squeezenet as squeezenet
 from jaxinterp.models._squeezenet import squeezenet1_0 as squeezenet1_0

@@ -6,6 +6,7 @@ import flax.linen as nn
 from jax import Array
 
 from jaxinterp._base import Model
+from jaxinterp.models._branches import Step, chain
 from jaxinterp.models._flow import Flow, Sites, adaptive_average_pool, concat, global_average, image_flow, max_pool
 from jaxinterp.models._init import Init, normal
 from jaxinterp.models._network import INCEPTION_MEAN, INCEPTION_STD, Body, Knobs, build, check_knobs, scaled
@@ -46,10 +47,11 @@ class GoogLeNet(Body):
         """Logits of normalised images."""
         image_size = images.shape[1]
         norms = Norms(train, sites.folds, folded=self.folded, axis_name=self.axis_name, epsilon=1e-3)
-        flow = sites.site("conv1", self._conv(image_flow(images), "conv1", 64, 7, norms, stride=2))
-        flow = max_pool(flow, 3, 2, ceil=True)
-        flow = sites.site("conv2", self._conv(flow, "conv2", 64, 1, norms))
-        flow = sites.site("conv3", self._conv(flow, "conv3", 192, 3, norms))
+        names = ("conv1.conv", "conv1.bn")
+        flow = conv_bn(image_flow(images), names, scaled(64, self.width), 7, stride=2, padding=3, norms=norms)
+        flow = max_pool(sites.site("conv1", relu(flow)), 3, 2, ceil=True)
+        for step in (Step("conv2", 64), Step("conv3", 192, 3)):
+            flow = sites.site(step.name, self._chain(flow, "", step, norms=norms))
         flow = max_pool(flow, 3, 2, ceil=True)
         for name, units in _MODULES.items():
             flow = sites.site(f"inception{name}", self._inception(flow, f"inception{name}", units, norms))
@@ -62,21 +64,21 @@ class GoogLeNet(Body):
         features = dropout(features, self.dropout, "dropout", train=train, module=self)
         return sites.site("logits", dense(features, "fc", self.num_classes, image_size=image_size)).value
 
-    def _conv(self, flow: Flow, name: str, units: int, kernel: int, norms: Norms, *, stride: int = 1) -> Flow:
-        names, units = (f"{name}.conv", f"{name}.bn"), scaled(units, self.width)
-        return relu(conv_bn(flow, names, units, kernel, stride=stride, padding=kernel // 2, norms=norms))
+    def _chain(self, flow: Flow, module: str, *steps: Step, norms: Norms) -> Flow:
+        return chain(flow, module, steps, norms=norms, width=self.width)
 
     def _inception(self, flow: Flow, name: str, units: tuple[int, ...], norms: Norms) -> Flow:
         one, three_in, three, five_in, five, pooled = units
-        branches = [self._conv(flow, f"{name}.branch1", one, 1, norms)]
-        for number, inner, outer in ((2, three_in, three), (3, five_in, five)):
-            branch = self._conv(flow, f"{name}.branch{number}.0", inner, 1, norms)
-            branches.append(self._conv(branch, f"{name}.branch{number}.1", outer, 3, norms))
-        branches.append(self._conv(max_pool(flow, 3, 1, padding=1), f"{name}.branch4.1", pooled, 1, norms))
-        return concat(branches)
+        branches = (
+            (flow, (Step("branch1", one),)),
+            (flow, (Step("branch2.0", three_in), Step("branch2.1", three, 3))),
+            (flow, (Step("branch3.0", five_in), Step("branch3.1", five, 3))),
+            (max_pool(flow, 3, 1, padding=1), (Step("branch4.1", pooled),)),
+        )
+        return concat([self._chain(start, name, *steps, norms=norms) for start, steps in branches])
 
     def _auxiliary(self, flow: Flow, name: str, norms: Norms, *, image_size: int) -> Flow:
-        flow = self._conv(flow.map(adaptive_average_pool(flow.value, 4)), f"{name}.conv", 128, 1, norms)
+        flow = self._chain(flow.map(adaptive_average_pool(flow.value, 4)), name, Step("", 128), norms=norms)
         flow = relu(dense(flow, f"{name}.fc1", scaled(1024, self.width), image_size=image_size))
         flow = dropout(flow, self.aux_dropout, f"{name}.dropout", train=norms.train, module=self)
         return dense(flow, f"{name}.fc2", self.num_classes, image_size=image_size)

@@ -6,93 +6,82 @@ import flax.linen as nn
 from jax import Array
 
 from jaxinterp._base import Model
-from jaxinterp.models._flow import Flow, Sites, average_pool, concat, global_average, image_flow, max_pool
+from jaxinterp.models._branches import AVERAGE, MAX, Chain, Split, Step, chain, chains
+from jaxinterp.models._flow import Flow, Sites, average_pool, global_average, image_flow, max_pool
 from jaxinterp.models._init import Init, normal
-from jaxinterp.models._network import INCEPTION_MEAN, INCEPTION_STD, Body, Knobs, build, check_knobs, scaled
-from jaxinterp.models._ops import Norms, conv_bn, dense, dropout, relu
+from jaxinterp.models._network import INCEPTION_MEAN, INCEPTION_STD, Body, Knobs, build, check_knobs
+from jaxinterp.models._ops import Norms, dense, dropout
 
 _STEM = (
-    ("Conv2d_1a_3x3", 32, 3, 2, 0),
-    ("Conv2d_2a_3x3", 32, 3, 1, 0),
-    ("Conv2d_2b_3x3", 64, 3, 1, 1),
-    ("Conv2d_3b_1x1", 80, 1, 1, 0),
-    ("Conv2d_4a_3x3", 192, 3, 1, 0),
+    Step("Conv2d_1a_3x3", 32, 3, 2),
+    Step("Conv2d_2a_3x3", 32, 3, padded=False),
+    Step("Conv2d_2b_3x3", 64, 3),
+    Step("Conv2d_3b_1x1", 80),
+    Step("Conv2d_4a_3x3", 192, 3, padded=False),
 )
 _POOL_AFTER = ("Conv2d_2b_3x3", "Conv2d_4a_3x3")
+
 _ROW, _COLUMN = (1, 7), (7, 1)
 
-# Branches of a module: (units, window, stride) from the module's input on, or a pool and what follows it.
-_Branch = tuple[tuple[str, int, int | tuple[int, int], int], ...]
+
+def _module_5(pooled: int) -> tuple[Chain, ...]:
+    return (
+        (Step("branch1x1", 64),),
+        (Step("branch5x5_1", 48), Step("branch5x5_2", 64, 5)),
+        (Step("branch3x3dbl_1", 64), Step("branch3x3dbl_2", 96, 3), Step("branch3x3dbl_3", 96, 3)),
+        (AVERAGE, Step("branch_pool", pooled)),
+    )
 
 
-def _a(pooled: int) -> dict[str, _Branch]:
-    return {
-        "": (("branch1x1", 64, 1, 1),),
-        "5x5": (("branch5x5_1", 48, 1, 1), ("branch5x5_2", 64, 5, 1)),
-        "dbl": (("branch3x3dbl_1", 64, 1, 1), ("branch3x3dbl_2", 96, 3, 1), ("branch3x3dbl_3", 96, 3, 1)),
-        "average": (("branch_pool", pooled, 1, 1),),
-    }
-
-
-def _b() -> dict[str, _Branch]:
-    return {
-        "": (("branch3x3", 384, 3, 2),),
-        "dbl": (("branch3x3dbl_1", 64, 1, 1), ("branch3x3dbl_2", 96, 3, 1), ("branch3x3dbl_3", 96, 3, 2)),
-        "max": (),
-    }
-
-
-def _c(inner: int) -> dict[str, _Branch]:
-    return {
-        "": (("branch1x1", 192, 1, 1),),
-        "7x7": (("branch7x7_1", inner, 1, 1), ("branch7x7_2", inner, _ROW, 1), ("branch7x7_3", 192, _COLUMN, 1)),
-        "dbl": (
-            ("branch7x7dbl_1", inner, 1, 1),
-            ("branch7x7dbl_2", inner, _COLUMN, 1),
-            ("branch7x7dbl_3", inner, _ROW, 1),
-            ("branch7x7dbl_4", inner, _COLUMN, 1),
-            ("branch7x7dbl_5", 192, _ROW, 1),
+def _module_6(inner: int) -> tuple[Chain, ...]:
+    return (
+        (Step("branch1x1", 192),),
+        (Step("branch7x7_1", inner), Step("branch7x7_2", inner, _ROW), Step("branch7x7_3", 192, _COLUMN)),
+        (
+            Step("branch7x7dbl_1", inner),
+            Step("branch7x7dbl_2", inner, _COLUMN),
+            Step("branch7x7dbl_3", inner, _ROW),
+            Step("branch7x7dbl_4", inner, _COLUMN),
+            Step("branch7x7dbl_5", 192, _ROW),
         ),
-        "average": (("branch_pool", 192, 1, 1),),
-    }
+        (AVERAGE, Step("branch_pool", 192)),
+    )
 
 
-def _d() -> dict[str, _Branch]:
-    return {
-        "": (("branch3x3_1", 192, 1, 1), ("branch3x3_2", 320, 3, 2)),
-        "7x7": (
-            ("branch7x7x3_1", 192, 1, 1),
-            ("branch7x7x3_2", 192, _ROW, 1),
-            ("branch7x7x3_3", 192, _COLUMN, 1),
-            ("branch7x7x3_4", 192, 3, 2),
-        ),
-        "max": (),
-    }
-
-
-def _e() -> dict[str, _Branch]:
-    return {
-        "": (("branch1x1", 320, 1, 1),),
-        "split3": (("branch3x3_1", 384, 1, 1),),
-        "split": (("branch3x3dbl_1", 448, 1, 1), ("branch3x3dbl_2", 384, 3, 1)),
-        "average": (("branch_pool", 192, 1, 1),),
-    }
-
-
+_MODULE_6A: tuple[Chain, ...] = (
+    (Step("branch3x3", 384, 3, 2),),
+    (Step("branch3x3dbl_1", 64), Step("branch3x3dbl_2", 96, 3), Step("branch3x3dbl_3", 96, 3, 2)),
+    (MAX,),
+)
+_MODULE_7A: tuple[Chain, ...] = (
+    (Step("branch3x3_1", 192), Step("branch3x3_2", 320, 3, 2)),
+    (
+        Step("branch7x7x3_1", 192),
+        Step("branch7x7x3_2", 192, _ROW),
+        Step("branch7x7x3_3", 192, _COLUMN),
+        Step("branch7x7x3_4", 192, 3, 2),
+    ),
+    (MAX,),
+)
+_MODULE_7: tuple[Chain, ...] = (
+    (Step("branch1x1", 320),),
+    (Step("branch3x3_1", 384), Split("branch3x3_2a", "branch3x3_2b", 384)),
+    (Step("branch3x3dbl_1", 448), Step("branch3x3dbl_2", 384, 3), Split("branch3x3dbl_3a", "branch3x3dbl_3b", 384)),
+    (AVERAGE, Step("branch_pool", 192)),
+)
 _MODULES = {
-    "Mixed_5b": _a(32),
-    "Mixed_5c": _a(64),
-    "Mixed_5d": _a(64),
-    "Mixed_6a": _b(),
-    "Mixed_6b": _c(128),
-    "Mixed_6c": _c(160),
-    "Mixed_6d": _c(160),
-    "Mixed_6e": _c(192),
-    "Mixed_7a": _d(),
-    "Mixed_7b": _e(),
-    "Mixed_7c": _e(),
+    "Mixed_5b": _module_5(32),
+    "Mixed_5c": _module_5(64),
+    "Mixed_5d": _module_5(64),
+    "Mixed_6a": _MODULE_6A,
+    "Mixed_6b": _module_6(128),
+    "Mixed_6c": _module_6(160),
+    "Mixed_6d": _module_6(160),
+    "Mixed_6e": _module_6(192),
+    "Mixed_7a": _MODULE_7A,
+    "Mixed_7b": _MODULE_7,
+    "Mixed_7c": _MODULE_7,
 }
-_SPLIT = {"split3": ("branch3x3_2a", "branch3x3_2b"), "split": ("branch3x3dbl_3a", "branch3x3dbl_3b")}
 
 
 class InceptionV3(Body):
@@ -116,59 +105,22 @@ class InceptionV3(Body):
         image_size = images.shape[1]
         norms = Norms(train, sites.folds, folded=self.folded, axis_name=self.axis_name, epsilon=1e-3)
         flow = image_flow(images)
-        for name, units, kernel, stride, padding in _STEM:
-            flow = sites.site(name, self._conv(flow, name, units, kernel, norms, stride=stride, padding=padding))
-            flow = max_pool(flow, 3, 2) if name in _POOL_AFTER else flow
+        for step in _STEM:
+            flow = sites.site(step.name, chain(flow, "", (step,), norms=norms, width=self.width))
+            flow = max_pool(flow, 3, 2) if step.name in _POOL_AFTER else flow
         for name, branches in _MODULES.items():
-            flow = sites.site(name, concat([self._branch(flow, name, kind, plan, norms) for kind, plan in branches.items()]))
+            flow = sites.site(name, chains(flow, name, branches, norms=norms, width=self.width))
             if self.aux and name == "Mixed_6e":
                 sites.site("AuxLogits", self._auxiliary(flow, norms, image_size=image_size))
         features = sites.site("features", global_average(flow, image_size=image_size))
         features = dropout(features, self.dropout, "dropout", train=train, module=self)
         return sites.site("logits", dense(features, "fc", self.num_classes, image_size=image_size)).value
 
-    def _branch(self, flow: Flow, module: str, kind: str, plan: _Branch, norms: Norms) -> Flow:
-        if kind == "max":
-            return max_pool(flow, 3, 2)
-        flow = average_pool(flow, 3, 1, padding=1) if kind == "average" else flow
-        for name, units, kernel, stride in plan:
-            flow = self._conv(flow, f"{module}.{name}", units, kernel, norms, stride=stride, padding=_same(kernel, stride))
-        if kind not in _SPLIT:
-            return flow
-        row, column = (f"{module}.{name}" for name in _SPLIT[kind])
-        return concat(
-            [
-                self._conv(flow, row, 384, (1, 3), norms, padding=(0, 1)),
-                self._conv(flow, column, 384, (3, 1), norms, padding=(1, 0)),
-            ]
-        )
-
-    def _conv(
-        self,
-        flow: Flow,
-        name: str,
-        units: int,
-        kernel: int | tuple[int, int],
-        norms: Norms,
-        *,
-        stride: int = 1,
-        padding: int | tuple[int, int] = 0,
-    ) -> Flow:
-        names, units = (f"{name}.conv", f"{name}.bn"), scaled(units, self.width)
-        return relu(conv_bn(flow, names, units, kernel, stride=stride, padding=padding, norms=norms))
-
     def _auxiliary(self, flow: Flow, norms: Norms, *, image_size: int) -> Flow:
-        flow = self._conv(average_pool(flow, 5, 3), "AuxLogits.conv0", 128, 1, norms)
-        flow = self._conv(flow, "AuxLogits.conv1", 768, 5, norms)
+        steps = (Step("conv0", 128), Step("conv1", 768, 5, padded=False))
+        flow = chain(average_pool(flow, 5, 3), "AuxLogits", steps, norms=norms, width=self.width)
         pooled = global_average(flow, image_size=image_size)
         return dense(pooled, "AuxLogits.fc", self.num_classes, image_size=image_size)
-
-
-def _same(kernel: int | tuple[int, int], stride: int) -> int | tuple[int, int]:
-    """The padding that keeps the size; none where the stride is not 1."""
-    if stride > 1:
-        return 0
-    return kernel // 2 if isinstance(kernel, int) else (kernel[0] // 2, kernel[1] // 2)
 
 
 def inception_v3(
