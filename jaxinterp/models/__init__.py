@@ -1,5 +1,6 @@
 """Networks in torchvision's layout, with named layers and taps, and their weights."""
 
+from jaxinterp.models._abstract import abstract as abstract
 from jaxinterp.models._alexnet import alexnet as alexnet
 from jaxinterp.models._checkpoint import fingerprint as fingerprint
 from jaxinterp.models._checkpoint import last_conv as last_conv

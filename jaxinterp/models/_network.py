@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxinterp._base import Activations, Layer, Model, Taps
+from jaxinterp.models._abstract import without_weights
 from jaxinterp.models._flow import Fold, Sites
 from jaxinterp.models._init import Init, draw
 from jaxinterp.models._weights import load_into
@@ -191,6 +192,8 @@ def build(
         raise ValueError(f"expected a std above 0, got {std}.")
     network = ConvNet(body(num_classes if head is None else head), image_size, head or num_classes, last_conv, mean, std)
     params, stats = network.shapes
+    if weights is not None and (stand_ins := without_weights((params, stats))) is not None:
+        return Model(*stand_ins, network)
     if head is not None and weights is not None and key is not None:
         kept = {name: leaves for name, leaves in params.items() if name not in heads}
         loaded, stats = load_into(weights, kept, stats, ignore=(*ignore, *heads))

@@ -16,10 +16,8 @@ BUILDS = {
     "alexnet": lambda: models.alexnet(**SMALL, key=jax.random.key(0)),
     "vgg16": lambda: models.vgg16(**SMALL, key=jax.random.key(0)),
     "resnet18": lambda: models.resnet18(**NARROW, image_size=40, key=jax.random.key(0)),
-    "resnet50": lambda: models.resnet50(**NARROW, image_size=40, key=jax.random.key(0)),
     "googlenet": lambda: models.googlenet(**NARROW, image_size=40, key=jax.random.key(0)),
     "inception_v3": lambda: models.inception_v3(**NARROW, image_size=80, aux=False, key=jax.random.key(0)),
-    "inception_v4": lambda: models.inception_v4(**NARROW, image_size=80, key=jax.random.key(0)),
     "resnetv2_50": lambda: models.resnetv2_50(**NARROW, image_size=40, key=jax.random.key(0)),
     "densenet121": lambda: models.densenet121(**NARROW, image_size=40, key=jax.random.key(0)),
     "mobilenet_v2": lambda: models.mobilenet_v2(**NARROW, image_size=40, key=jax.random.key(0)),
@@ -92,7 +90,7 @@ def test_a_resized_model_is_folded_inside():
     np.testing.assert_allclose(EVALUATE(folded, images_for(model))[0], EVALUATE(model, images_for(model))[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", BUILDS)
+@pytest.mark.parametrize("name", ["vgg16", "resnet18", "googlenet", "mobilenet_v2"])
 def test_bfloat16_computes_the_same_to_its_precision_and_keeps_float32_outside(name):
     model = roughened(BUILDS[name]())
     narrow = models.with_dtype(model, "bfloat16")

@@ -52,7 +52,10 @@ def claimed(layer, size):
     return distance <= (layer.receptive_field - 1) / 2
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = ("inception_v4", "inception_resnet_v2")  # their parts are those of other networks
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CASES])
 def test_receptive_fields_are_exact(name):
     model = CASES[name]()
     reached = seen(model)
