@@ -1,5 +1,7 @@
-"""Networks in torchvision's layout, with named layers and taps, and their weights."""
+"""Networks in torchvision's layout and networks of one's own, with named layers and taps, and their weights."""
 
+from jaxinterp.models._adapters import to_foolbox as to_foolbox
+from jaxinterp.models._adapters import to_function as to_function
 from jaxinterp.models._alexnet import alexnet as alexnet
 from jaxinterp.models._checkpoint import fingerprint as fingerprint
 from jaxinterp.models._checkpoint import last_conv as last_conv
@@ -9,8 +11,13 @@ from jaxinterp.models._concept_world import small_alexnet as small_alexnet
 from jaxinterp.models._concept_world import small_resnet18 as small_resnet18
 from jaxinterp.models._concept_world import small_vgg16 as small_vgg16
 from jaxinterp.models._fold import fold_batch_norm as fold_batch_norm
+from jaxinterp.models._function import from_function as from_function
+from jaxinterp.models._linen import from_linen as from_linen
+from jaxinterp.models._named import named as named
 from jaxinterp.models._network import IMAGENET_MEAN as IMAGENET_MEAN
 from jaxinterp.models._network import IMAGENET_STD as IMAGENET_STD
+from jaxinterp.models._nnx import from_nnx as from_nnx
+from jaxinterp.models._nnx import to_nnx as to_nnx
 from jaxinterp.models._resized import at_size as at_size
 from jaxinterp.models._resnet import resnet18 as resnet18
 from jaxinterp.models._resnet import resnet50 as resnet50
