@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ PerChannel = float | tuple[float, ...]
 """One number for all channels of the image, or one for each."""
 
 
+@runtime_checkable
 class Code(Protocol):
     """What runs inside: a hashable value."""
 

@@ -15,7 +15,7 @@ class Span(NamedTuple):
     offset: float
     side: float
 
-    def through(self, kernel: int, stride: float, low: int) -> "Span":
+    def through(self, kernel: int, stride: int, low: int) -> "Span":
         """What a window of `kernel` positions sees that moves by `stride` positions from `-low`."""
         offset = self.offset + ((kernel - 1) / 2 - low) * self.stride
         return Span(self.stride * stride, offset, self.side + (kernel - 1) * self.stride)
@@ -209,7 +209,7 @@ def _padded(params: dict[str, Any], axes: Sequence[Axis], shapes: Any) -> list[l
     return None if None in cuts else [[cut for cut in cuts if cut is not None]]
 
 
-def _cut(axis: Axis, start: float, step: float, size: int) -> Axis | None:
+def _cut(axis: Axis, start: float | int, step: float | int, size: int) -> Axis | None:
     """An axis from position `start` in steps of `step`; None where its factors do not allow it."""
     if (start, step) == (0, 1) and math.prod(factor.size for factor in axis) == size:
         return axis

@@ -55,37 +55,42 @@ def value_of(code: Any) -> Value:
 def _parts(value: Any, where: str, above: tuple[int, ...]) -> Any:
     if id(value) in above:
         return "itself"
-    above = (*above, id(value))
-
-    def inner(part: Any, name: Any) -> Any:
-        return _parts(part, str(name), above)
-
     if isinstance(value, jax.Array | np.ndarray):
         raise ValueError(
             f"expected code without weights, got an array of shape {value.shape} in {where!r}; pass it as a part of params."
         )
-    if isinstance(value, functools.partial):
-        return ("partial", inner(value.func, where), inner(value.args, where), inner(value.keywords, where))
-    if isinstance(value, types.MethodType):
-        return ("method", inner(value.__func__, where), inner(value.__self__, where))
-    if isinstance(value, types.FunctionType):
-        cells = [(name, _cell(cell)) for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)]
-        closed = tuple((name, inner(part, name)) for name, part in cells)
-        defaults = (inner(value.__defaults__, where), inner(value.__kwdefaults__, where))
-        return ("function", _Same(value.__code__), _Same(value.__globals__), closed, defaults)
-    if isinstance(value, Mapping):
-        return ("mapping", tuple((key, inner(value[key], key)) for key in sorted(value, key=str)))
-    if isinstance(value, tuple | list):
-        return ("sequence", type(value) is list, tuple(inner(part, where) for part in value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        skipped = {"parent"} if isinstance(value, nn.Module) else set()
-        names = [field.name for field in dataclasses.fields(value) if field.compare and field.name not in skipped]
-        return (type(value), tuple((name, inner(getattr(value, name), name)) for name in names))
+    made_of = _made_of(value)
+    if made_of is not None:
+        kind, fixed, parts = made_of
+        above = (*above, id(value))
+        return (kind, fixed, tuple((name, _parts(part, name or where, above)) for name, part in parts))
     try:
         hash(value)
     except TypeError:
         return _Same(value)
     return (type(value), value)
+
+
+def _made_of(value: Any) -> tuple[Any, Any, list[tuple[str, Any]]] | None:
+    """What a value is, what of it is compared as it is, and its named parts; None of what has no parts."""
+    if isinstance(value, functools.partial):
+        return "partial", None, [("", value.func), ("", value.args), ("", value.keywords)]
+    if isinstance(value, types.MethodType):
+        return "method", None, [("", value.__func__), ("", value.__self__)]
+    if isinstance(value, types.FunctionType):
+        cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+        parts = [*((name, _cell(cell)) for name, cell in cells), ("", value.__defaults__), ("", value.__kwdefaults__)]
+        return "function", (_Same(value.__code__), _Same(value.__globals__)), parts
+    if isinstance(value, Mapping):
+        keys = sorted(value, key=str)
+        return "mapping", tuple(keys), [(str(key), value[key]) for key in keys]
+    if isinstance(value, tuple | list):
+        return "sequence", type(value), [("", part) for part in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        skipped = "parent" if isinstance(value, nn.Module) else None
+        names = [field.name for field in dataclasses.fields(value) if field.compare and field.name != skipped]
+        return "dataclass", type(value), [(name, getattr(value, name)) for name in names]
+    return None
 
 
 def _cell(cell: types.CellType) -> Any:
