@@ -1,6 +1,8 @@
-"""Networks in torchvision's layout, with named layers and taps, and their weights."""
+"""Networks in torchvision's layout and networks of one's own, with named layers and taps, and their weights."""
 
 from jaxinterp.models._abstract import abstract as abstract
+from jaxinterp.models._adapters import to_foolbox as to_foolbox
+from jaxinterp.models._adapters import to_function as to_function
 from jaxinterp.models._alexnet import alexnet as alexnet
 from jaxinterp.models._checkpoint import fingerprint as fingerprint
 from jaxinterp.models._checkpoint import last_conv as last_conv
@@ -23,16 +25,21 @@ from jaxinterp.models._export import export as export
 from jaxinterp.models._fold import fold_batch_norm as fold_batch_norm
 from jaxinterp.models._fold import unfold_batch_norm as unfold_batch_norm
 from jaxinterp.models._fold import with_dtype as with_dtype
+from jaxinterp.models._function import from_function as from_function
 from jaxinterp.models._googlenet import googlenet as googlenet
 from jaxinterp.models._inception import inception_v3 as inception_v3
 from jaxinterp.models._inception_resnet import inception_resnet_v2 as inception_resnet_v2
 from jaxinterp.models._inception_v4 import inception_v4 as inception_v4
+from jaxinterp.models._linen import from_linen as from_linen
 from jaxinterp.models._mobilenet import mobilenet_v2 as mobilenet_v2
+from jaxinterp.models._named import named as named
 from jaxinterp.models._network import IMAGENET_MEAN as IMAGENET_MEAN
 from jaxinterp.models._network import IMAGENET_STD as IMAGENET_STD
 from jaxinterp.models._network import INCEPTION_MEAN as INCEPTION_MEAN
 from jaxinterp.models._network import INCEPTION_STD as INCEPTION_STD
 from jaxinterp.models._network import Knobs as Knobs
+from jaxinterp.models._nnx import from_nnx as from_nnx
+from jaxinterp.models._nnx import to_nnx as to_nnx
 from jaxinterp.models._resized import at_size as at_size
 from jaxinterp.models._resnet import ResNetKnobs as ResNetKnobs
 from jaxinterp.models._resnet import resnet as resnet

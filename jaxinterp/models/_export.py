@@ -3,8 +3,7 @@
 import os
 
 from jaxinterp._base import Model
-from jaxinterp.models._fold import unfold_batch_norm
-from jaxinterp.models._resized import inner_network
+from jaxinterp.models._fold import inner_network, unfold_batch_norm
 from jaxinterp.models._weights import save_state
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxinterp._base import Model
 from jaxinterp.models._network import ConvNet
-from jaxinterp.models._resized import Resized, inner_network
+from jaxinterp.models._resized import Resized, inner
 
 
 def fold_batch_norm(model: Model) -> Model:
@@ -77,6 +77,18 @@ def with_dtype(model: Model, dtype: str | None) -> Model:
         raise ValueError(f"expected dtype 'bfloat16', 'float16' or None, got {dtype!r}.")
     network = dataclasses.replace(inner_network(model), dtype=dtype)
     return Model(model.params, model.stats, _around(model, network))
+
+
+def inner_network(model: Model) -> ConvNet:
+    """The network of this package that runs on images of its own size.
+
+    Raises:
+        ValueError: a model of another kind.
+    """
+    network = inner(model.network)
+    if not isinstance(network, ConvNet):
+        raise ValueError(f"expected a network that jaxinterp.models builds, got {network!r}.")
+    return network
 
 
 def _around(model: Model, network: ConvNet) -> ConvNet | Resized:
