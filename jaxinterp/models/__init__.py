@@ -21,6 +21,9 @@ from jaxinterp.models._densenet import DenseNetKnobs as DenseNetKnobs
 from jaxinterp.models._densenet import densenet as densenet
 from jaxinterp.models._densenet import densenet121 as densenet121
 from jaxinterp.models._densenet import densenet161 as densenet161
+from jaxinterp.models._download import fetch as fetch
+from jaxinterp.models._download import published_weights as published_weights
+from jaxinterp.models._download import weights_file as weights_file
 from jaxinterp.models._export import export as export
 from jaxinterp.models._fold import fold_batch_norm as fold_batch_norm
 from jaxinterp.models._fold import unfold_batch_norm as unfold_batch_norm
@@ -40,6 +43,8 @@ from jaxinterp.models._network import INCEPTION_STD as INCEPTION_STD
 from jaxinterp.models._network import Knobs as Knobs
 from jaxinterp.models._nnx import from_nnx as from_nnx
 from jaxinterp.models._nnx import to_nnx as to_nnx
+from jaxinterp.models._published import Published as Published
+from jaxinterp.models._published import published as published
 from jaxinterp.models._resized import at_size as at_size
 from jaxinterp.models._resnet import ResNetKnobs as ResNetKnobs
 from jaxinterp.models._resnet import resnet as resnet

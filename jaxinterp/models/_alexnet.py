@@ -105,4 +105,6 @@ def alexnet(
             batch_norm=batch_norm,
         )
 
-    return build(body, heads=("classifier.6",), last_conv="conv5", minimum=63 if output_stride is None else 7, **knobs)
+    return build(
+        "alexnet", body, heads=("classifier.6",), last_conv="conv5", minimum=63 if output_stride is None else 7, **knobs
+    )

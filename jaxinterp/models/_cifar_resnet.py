@@ -92,7 +92,12 @@ def cifar_resnet(depth: int, *, width: float = 1.0, axis_name: str | None = None
         return CifarResNet(num_classes=num_classes, width=width, blocks=blocks, axis_name=axis_name)
 
     return build(
-        body, heads=("linear",), last_conv=f"layer3.{blocks - 1}", minimum=1, **(Knobs(num_classes=10, image_size=32) | knobs)
+        f"cifar_resnet{depth}",
+        body,
+        heads=("linear",),
+        last_conv=f"layer3.{blocks - 1}",
+        minimum=1,
+        **(Knobs(num_classes=10, image_size=32) | knobs),
     )
 
 

@@ -117,7 +117,7 @@ def densenet(
             axis_name=axis_name,
         )
 
-    return build(body, heads=("classifier",), last_conv="norm5", minimum=29, **knobs)
+    return build(f"densenet{depth}", body, heads=("classifier",), last_conv="norm5", minimum=29, **knobs)
 
 
 def densenet121(**knobs: Unpack[DenseNetKnobs]) -> Model:

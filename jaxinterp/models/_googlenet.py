@@ -123,7 +123,7 @@ def googlenet(
             num_classes=num_classes, width=width, aux=aux, dropout=dropout, aux_dropout=aux_dropout, axis_name=axis_name
         )
 
-    normalisation = Knobs(mean=INCEPTION_MEAN, std=INCEPTION_STD)
+    usual = (INCEPTION_MEAN, INCEPTION_STD)
     heads = ("fc", "aux1.fc2", "aux2.fc2") if aux else ("fc",)
     ignore = () if aux else ("aux1", "aux2")
-    return build(body, heads=heads, last_conv="inception5b", minimum=15, ignore=ignore, **(normalisation | knobs))
+    return build("googlenet", body, heads=heads, last_conv="inception5b", minimum=15, ignore=ignore, usual=usual, **knobs)

@@ -157,7 +157,16 @@ def inception_v3(
     def body(num_classes: int) -> InceptionV3:
         return InceptionV3(num_classes=num_classes, width=width, aux=aux, dropout=dropout, axis_name=axis_name)
 
-    usual = Knobs(image_size=299, mean=INCEPTION_MEAN, std=INCEPTION_STD)
+    usual = (INCEPTION_MEAN, INCEPTION_STD)
     heads = ("fc", "AuxLogits.fc") if aux else ("fc",)
     ignore = () if aux else ("AuxLogits",)
-    return build(body, heads=heads, last_conv="Mixed_7c", minimum=299 if aux else 75, ignore=ignore, **(usual | knobs))
+    return build(
+        "inception_v3",
+        body,
+        heads=heads,
+        last_conv="Mixed_7c",
+        minimum=299 if aux else 75,
+        ignore=ignore,
+        usual=usual,
+        **(Knobs(image_size=299) | knobs),
+    )

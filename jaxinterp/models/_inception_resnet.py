@@ -145,5 +145,13 @@ def inception_resnet_v2(
     def body(num_classes: int) -> InceptionResNetV2:
         return InceptionResNetV2(num_classes=num_classes, width=width, dropout=dropout, axis_name=axis_name)
 
-    usual = Knobs(image_size=299, mean=INCEPTION_MEAN, std=INCEPTION_STD)
-    return build(body, heads=("classif",), last_conv="conv2d_7b", minimum=75, **(usual | knobs))
+    usual = (INCEPTION_MEAN, INCEPTION_STD)
+    return build(
+        "inception_resnet_v2",
+        body,
+        heads=("classif",),
+        last_conv="conv2d_7b",
+        minimum=75,
+        usual=usual,
+        **(Knobs(image_size=299) | knobs),
+    )

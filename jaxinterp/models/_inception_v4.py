@@ -136,5 +136,13 @@ def inception_v4(*, width: float = 1.0, dropout: float = 0.0, axis_name: str | N
     def body(num_classes: int) -> InceptionV4:
         return InceptionV4(num_classes=num_classes, width=width, dropout=dropout, axis_name=axis_name)
 
-    usual = Knobs(image_size=299, mean=INCEPTION_MEAN, std=INCEPTION_STD)
-    return build(body, heads=("last_linear",), last_conv="inception_c3", minimum=75, **(usual | knobs))
+    usual = (INCEPTION_MEAN, INCEPTION_STD)
+    return build(
+        "inception_v4",
+        body,
+        heads=("last_linear",),
+        last_conv="inception_c3",
+        minimum=75,
+        usual=usual,
+        **(Knobs(image_size=299) | knobs),
+    )

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinterp.models._weights import _listing, _read
+from jaxinterp.models._entries import Entry
+from jaxinterp.models._formats import read_state
+from jaxinterp.models._weights import expect_fit, listing
 
 
 def leaves(params: Any, stats: Any) -> dict[str, Any]:
@@ -43,7 +45,7 @@ def save_leaves(path: str | os.PathLike[str], params: Any, stats: Any, *, dtype:
         }
     broken = [name for name, value in tensors.items() if not np.isfinite(value).all()]
     if broken:
-        raise ValueError(f"expected weights that {dtype} can hold, got {_listing('NaN or infinity in', broken)}.")
+        raise ValueError(f"expected weights that {dtype} can hold, got {listing('NaN or infinity in', broken)}.")
     save_file(tensors, os.fspath(path))
 
 
@@ -53,26 +55,17 @@ def load_leaves(path: str | os.PathLike[str], params: Any, stats: Any) -> tuple[
     Raises:
         ValueError: no such file, no safetensors, or names, shapes or values that do not fit; both sides are printed.
     """
-    found, expected = _read(path), leaves(params, stats)
-    misshapen = [
-        f"{name} (expected {list(leaf.shape)}, got {list(found[name].shape)})"
-        for name, leaf in expected.items()
-        if name in found and found[name].shape != leaf.shape
-    ]
-    problems = [
-        _listing("missing", [name for name in expected if name not in found]),
-        _listing("not in this network", [name for name in found if name not in expected]),
-        _listing("of another shape", misshapen),
-    ]
-    if any(problems):
-        raise ValueError(
-            f"expected the {len(expected)} weights of this network in {path}, got {len(found)} names: "
-            + "; ".join(filter(None, problems))
-            + "."
-        )
-    broken = [name for name in expected if not np.isfinite(found[name]).all()]
+    expected = leaves(params, stats)
+    types = {name: (str(leaf.dtype),) for name, leaf in expected.items() if not _is_float(leaf)}
+
+    def select(entries: dict[str, Entry]) -> list[str]:
+        expect_fit(path, {name: leaf.shape for name, leaf in expected.items()}, entries, types=types)
+        return list(expected)
+
+    found = read_state(path, select=select, as_named=True)
+    broken = [name for name in expected.keys() - types.keys() if not np.isfinite(found[name].astype(np.float32)).all()]
     if broken:
-        raise ValueError(f"expected finite weights in {path}, got {_listing('NaN or infinity in', broken)}.")
+        raise ValueError(f"expected finite weights in {path}, got {listing('NaN or infinity in', broken)}.")
     order = [jnp.asarray(found[name].astype(leaf.dtype)) for name, leaf in expected.items()]
     return jax.tree.unflatten(jax.tree.structure((params, stats)), order)
 

@@ -84,4 +84,4 @@ def mobilenet_v2(*, width: float = 1.0, dropout: float = 0.2, axis_name: str | N
     def body(num_classes: int) -> MobileNetV2:
         return MobileNetV2(num_classes=num_classes, width=width, dropout=dropout, axis_name=axis_name)
 
-    return build(body, heads=("classifier.1",), last_conv="conv18", minimum=1, **knobs)
+    return build("mobilenet_v2", body, heads=("classifier.1",), last_conv="conv18", minimum=1, **knobs)

@@ -13,9 +13,12 @@ from jax import Array
 
 from jaxinterp._base import Activations, Layer, Model, Taps
 from jaxinterp.models._abstract import without_weights
+from jaxinterp.models._download import published_weights, weights_file
 from jaxinterp.models._flow import Fold, Sites
 from jaxinterp.models._init import Init, draw
 from jaxinterp.models._weights import load_into
+
+Channels = tuple[float, float, float]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -53,8 +56,8 @@ class ConvNet:
     image_size: int
     num_classes: int
     last_conv: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels
+    std: Channels
     dtype: str | None = None
 
     @property
@@ -128,12 +131,13 @@ class Knobs(TypedDict, total=False):
     Attributes:
         num_classes: length of the logits.
         image_size: side of the images, in pixels.
-        weights: a file in torchvision's layout.
+        weights: "imagenet" for the published weights, which are fetched once; another name of `models.PUBLISHED`; or a file.
         key: draws the weights as torchvision does; give either `weights` or `key`, or both with `head`.
         head: length of the logits of a new last layer, drawn from `key`; `weights` are then of a network of any number
             of classes, whose last layer is left out.
-        mean: per channel of images in [0, 1]; subtracted first.
-        std: per channel; divided by.
+        mean: per channel of images in [0, 1]; subtracted first. None: what published weights were trained with, and of
+            others what is usual for the network.
+        std: per channel; divided by; None likewise.
     """
 
     num_classes: int
@@ -141,36 +145,40 @@ class Knobs(TypedDict, total=False):
     weights: str | os.PathLike[str] | None
     key: Array | None
     head: int | None
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels | None
+    std: Channels | None
 
 
 def build(
+    name: str,
     body: Callable[[int], Body],
     *,
     heads: tuple[str, ...],
     last_conv: str,
     minimum: int,
     ignore: tuple[str, ...] = (),
+    usual: tuple[Channels, Channels] = (IMAGENET_MEAN, IMAGENET_STD),
     num_classes: int = 1000,
     image_size: int = 224,
     weights: str | os.PathLike[str] | None = None,
     key: Array | None = None,
     head: int | None = None,
-    mean: tuple[float, float, float] = IMAGENET_MEAN,
-    std: tuple[float, float, float] = IMAGENET_STD,
+    mean: Channels | None = None,
+    std: Channels | None = None,
 ) -> Model:
     """The model of a network: weights read from a file or drawn from a key.
 
     Args:
+        name: the architecture's, as published weights know it.
         body: number of classes -> Linen module.
         heads: the layers with weights whose size is the number of classes.
         last_conv: the name of the last convolutional layer.
         minimum: the smallest image, in pixels.
-        ignore: what names of weights begin with that a file may hold besides.
+        ignore: modules that a file may have besides.
+        usual: mean and std where nothing is said.
         num_classes: as in `Knobs`, and so are the others.
         image_size: side of the images.
-        weights: a file.
+        weights: a published name or a file.
         key: of fresh weights.
         head: classes of a new last layer.
         mean: of the images.
@@ -179,10 +187,13 @@ def build(
     Raises:
         ValueError: a size that the network cannot take, or not exactly one of `weights` and `key`.
     """
-    name = type(body(1)).__name__
+    entry = None if weights is None else published_weights(weights, name)
+    usual = usual if entry is None else (entry.mean, entry.std)
+    mean, std = mean or usual[0], std or usual[1]
+    layers = body(num_classes if head is None else head)
     if image_size < minimum:
         raise ValueError(
-            f"expected image_size >= {minimum} for this {name}, got {image_size}; "
+            f"expected image_size >= {minimum} for this {type(layers).__name__}, got {image_size}; "
             f"write image_size={minimum} or models.at_size(model, {image_size})."
         )
     for knob, value in (("num_classes", num_classes), ("head", head)):
@@ -190,19 +201,21 @@ def build(
             raise ValueError(f"expected {knob} >= 1, got {value}.")
     if min(std) <= 0:
         raise ValueError(f"expected a std above 0, got {std}.")
-    network = ConvNet(body(num_classes if head is None else head), image_size, head or num_classes, last_conv, mean, std)
+    network = ConvNet(layers, image_size, num_classes if head is None else head, last_conv, mean, std)
     params, stats = network.shapes
     if weights is not None and (stand_ins := without_weights((params, stats))) is not None:
         return Model(*stand_ins, network)
     if head is not None and weights is not None and key is not None:
-        kept = {name: leaves for name, leaves in params.items() if name not in heads}
-        loaded, stats = load_into(weights, kept, stats, ignore=(*ignore, *heads))
-        fresh, _ = draw(key, {name: params[name] for name in heads}, {}, network.body.init_of)
+        kept = {module: leaves for module, leaves in params.items() if module not in heads}
+        loaded, stats = load_into(weights_file(weights, name), kept, stats, ignore=(*ignore, *heads))
+        fresh, _ = draw(key, {module: params[module] for module in heads}, {}, layers.init_of)
         return Model(loaded | fresh, stats, network)
     if head is not None:
         raise ValueError("expected both weights and key with head, which draws a new last layer; write num_classes instead.")
     if weights is not None and key is None:
-        return Model(*load_into(weights, params, stats, ignore=ignore), network)
+        background = entry is not None and entry.background
+        file = weights_file(weights, name)
+        return Model(*load_into(file, params, stats, ignore=ignore, drop_background=background), network)
     if key is not None and weights is None:
         return Model(*network.init(key), network)
     got = "neither" if weights is None else "both"

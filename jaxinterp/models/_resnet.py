@@ -113,7 +113,9 @@ def resnet(
             axis_name=axis_name,
         )
 
-    return build(body, heads=("fc",), last_conv=f"layer4.{blocks[-1] - 1}", minimum=output_stride or 32, **knobs)
+    return build(
+        f"resnet{depth}", body, heads=("fc",), last_conv=f"layer4.{blocks[-1] - 1}", minimum=output_stride or 32, **knobs
+    )
 
 
 def resnet18(**knobs: Unpack[ResNetKnobs]) -> Model:

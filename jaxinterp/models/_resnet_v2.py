@@ -94,7 +94,7 @@ def resnet_v2(depth: int, *, width: float = 1.0, axis_name: str | None = None, *
     def body(num_classes: int) -> ResNetV2:
         return ResNetV2(num_classes=num_classes, width=width, blocks=blocks, axis_name=axis_name)
 
-    return build(body, heads=("head.fc",), last_conv="norm", minimum=1, **knobs)
+    return build(f"resnetv2_{depth}", body, heads=("head.fc",), last_conv="norm", minimum=1, **knobs)
 
 
 def resnetv2_50(**knobs: Unpack[ResNetV2Knobs]) -> Model:

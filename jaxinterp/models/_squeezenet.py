@@ -114,7 +114,14 @@ def squeezenet(
     def body(num_classes: int) -> SqueezeNet:
         return SqueezeNet(num_classes=num_classes, version=version, width=width, output_stride=output_stride, dropout=dropout)
 
-    return build(body, heads=("classifier.1",), last_conv="fire9", minimum=output_stride or plan.minimum, **knobs)
+    return build(
+        f"squeezenet{version.replace('.', '_')}",
+        body,
+        heads=("classifier.1",),
+        last_conv="fire9",
+        minimum=output_stride or plan.minimum,
+        **knobs,
+    )
 
 
 def squeezenet1_0(**knobs: Unpack[SqueezeNetKnobs]) -> Model:

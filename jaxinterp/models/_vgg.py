@@ -123,7 +123,12 @@ def vgg(
         )
 
     return build(
-        body, heads=("classifier.6",), last_conv=f"conv5_{convolutions[-1]}", minimum=2 * (output_stride or 16), **knobs
+        f"vgg{depth}_bn" if batch_norm else f"vgg{depth}",
+        body,
+        heads=("classifier.6",),
+        last_conv=f"conv5_{convolutions[-1]}",
+        minimum=2 * (output_stride or 16),
+        **knobs,
     )
 
 
