@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from jaxinterp.models._entries import Entry, Unusable, is_count, shown
 
-MOST_WORK = 5_000_000
-"""Instructions and items after which a pickle is given up; that of the largest published network has 20 000."""
+MOST_WORK = 1_000_000
+"""Instructions and items after which a pickle is given up; an Inception-ResNet-v2 takes 70 000."""
 
 _STORAGES = {
     "Float": "float32",

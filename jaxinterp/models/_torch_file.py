@@ -11,7 +11,7 @@ import numpy as np
 from jaxinterp.models._entries import SIZES, Contents, Entry, Unusable, shown
 from jaxinterp.models._pickle_table import Inert, Storage, Tensor, read_table
 
-LONGEST_TABLE = 2**24
+LONGEST_TABLE = 2**22
 """Bytes of pickle that are read; the table of a network of a thousand layers has less than one MiB."""
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")

@@ -140,6 +140,7 @@ def test_a_cut_download_leaves_nothing_under_the_final_name_and_the_next_run_res
 def test_a_server_that_ignores_ranges_begins_again(server, tmp_path, script):
     server.script = list(script)
     assert fetch(server.entry(), cache=tmp_path).read_bytes() == BODY
+    assert [word for word, _ in server.asked] == script
     assert files(tmp_path) == ["net-12345678.pth"]
 
 

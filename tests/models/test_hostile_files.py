@@ -352,8 +352,8 @@ CASES: dict[str, tuple[str, Callable[[pathlib.Path, pathlib.Path], object], str]
     ),
     "endless work": (
         ".pth",
-        torch_zip(b"](" + b"N" * 2000 + b"eq\x00" + (crafted.symbol("torch", "Size") + b"h\x00\x85R") * 2500),
-        "more than 5000000 instructions",
+        torch_zip(b"](" + b"N" * 1000 + b"eq\x00" + (crafted.symbol("torch", "Size") + b"h\x00\x85R") * 1100),
+        "more than 1000000 instructions",
     ),
     "hidden in safetensors": (
         ".safetensors",
