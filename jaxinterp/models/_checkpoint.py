@@ -21,14 +21,15 @@ def load(path: str | os.PathLike[str], network: Network | Model) -> Model:
     Every name and shape is checked, nothing is filled in; `num_batches_tracked` is ignored.
 
     Args:
-        path: a `.safetensors` file; float16 is widened to float32.
+        path: a `.safetensors`, `.npz` or PyTorch file, or a checkpoint folder of training; everything becomes float32.
         network: the network, or a model that has it; for a network of one's own the model, which has the shapes.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: no such file, no safetensors, or names, shapes or values that do not fit; both sides are printed.
+        ValueError: no such file, one that cannot be used, or names, shapes or values that do not fit; both sides are
+            printed.
     """
     model, network = (network, network.network) if isinstance(network, Model) else (None, network)
     core = inner(network)

@@ -62,6 +62,8 @@ def weights_file(weights: str | os.PathLike[str], name: str) -> pathlib.Path:
 def published_weights(weights: str | os.PathLike[str], name: str) -> Published | None:
     """The published weights that are meant, or None where a path is: for what they expect of images.
 
+    "imagenet" means torchvision's first weights of the architecture, as safetensors where those are published too.
+
     Args:
         weights: as of `weights_file`.
         name: the architecture.
@@ -71,7 +73,9 @@ def published_weights(weights: str | os.PathLike[str], name: str) -> Published |
     """
     if not isinstance(weights, str):
         return None
-    return published(name) if weights == "imagenet" else PUBLISHED.get(weights)
+    if weights != "imagenet":
+        return PUBLISHED.get(weights)
+    return PUBLISHED.get(f"{name}.tv_in1k") or published(name)
 
 
 def fetch(published: Published, *, cache: str | os.PathLike[str] | None = None, offline: bool = False) -> pathlib.Path:

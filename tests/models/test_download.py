@@ -1,5 +1,6 @@
 """Downloads from a server on this machine: whole, cut, refused, wrong; and what is in the cache afterwards."""
 
+import dataclasses
 import hashlib
 import http.server
 import io
@@ -10,10 +11,14 @@ import threading
 import time
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
+from jaxinterp import models
 from jaxinterp.models import _download
 from jaxinterp.models._download import fetch, published_weights, weights_file
+from jaxinterp.models._network import ConvNet
 from jaxinterp.models._published import PUBLISHED, Published, published
 
 BODY = os.urandom(3 * 2**20 + 17)
@@ -222,6 +227,7 @@ def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(server, tmp_path,
 CHILD = """
 import sys
 from jaxinterp.models._download import fetch
+from jaxinterp.models._network import ConvNet
 from jaxinterp.models._published import Published
 url, digest, folder = sys.argv[1:]
 fetch(Published("net", url, digest, 224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), False), cache=folder)
@@ -285,7 +291,8 @@ def test_what_weights_mean(server, tmp_path, monkeypatch):
     monkeypatch.setattr(_download, "fetch", lambda entry: asked.append(entry.name) or tmp_path / entry.file)
     monkeypatch.setattr(_download.importlib.util, "find_spec", lambda name: name)
     for weights, name, expected in (
-        ("imagenet", "resnet50", "resnet50"),
+        ("imagenet", "resnet50", "resnet50.tv_in1k"),
+        ("imagenet", "resnet34", "resnet34"),
         ("resnet18.tv_in1k", "resnet50", "resnet18.tv_in1k"),
         ("resnet50.imagenet1k_v2", "resnet50", "resnet50.imagenet1k_v2"),
     ):
@@ -304,10 +311,48 @@ def test_what_weights_mean(server, tmp_path, monkeypatch):
 def test_without_torch_nothing_is_downloaded_that_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(_download, "fetch", lambda entry: tmp_path / entry.file)
     monkeypatch.setattr(_download.importlib.util, "find_spec", lambda name: None)
-    text = refusal(ValueError, lambda: weights_file("imagenet", "resnet50"))
+    assert weights_file("imagenet", "resnet50").name == "resnet50.tv_in1k.safetensors"
+    text = refusal(ValueError, lambda: weights_file("resnet50", "resnet50"))
     assert 'write pip install "jaxinterp[torch]", or weights="resnet50.tv_in1k", the same weights as safetensors.' in text
     assert refusal(ValueError, lambda: weights_file("imagenet", "vgg11")).endswith('write pip install "jaxinterp[torch]".')
     assert weights_file("resnet50.tv_in1k", "resnet50").name == "resnet50.tv_in1k.safetensors"
+
+
+def test_a_network_with_its_published_weights(server, tmp_path, monkeypatch):
+    """From the builder's one word to the logits, over the wire."""
+    original = models.inception_v3(width=1 / 64, image_size=75, aux=False, num_classes=6, key=jax.random.key(0))
+    models.save(original, tmp_path / "weights.safetensors")
+    server.body = (tmp_path / "weights.safetensors").read_bytes()
+    entry = server.entry(hashlib.sha256(server.body).hexdigest())
+    entry = dataclasses.replace(entry, name="inception_v3.tv_in1k", url=entry.url.replace(".pth", ".safetensors"))
+    monkeypatch.setitem(PUBLISHED, "inception_v3.tv_in1k", dataclasses.replace(entry, mean=(0.1, 0.2, 0.3), background=True))
+    monkeypatch.setenv("JAXINTERP_CACHE", str(tmp_path / "cache"))
+    knobs: dict[str, Any] = {"width": 1 / 64, "image_size": 75, "aux": False, "num_classes": 5}
+    model = models.inception_v3(weights="imagenet", **knobs)
+    assert server.asked == [("fine", None)]
+    assert isinstance(model.network, ConvNet)
+    assert (model.network.mean, model.network.std) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
+    kernel = original.params["fc"]["kernel"]
+    np.testing.assert_array_equal(model.params["fc"]["kernel"], kernel[:, 1:])  # the first class is the background
+    monkeypatch.setenv("JAXINTERP_OFFLINE", "1")
+    again = models.inception_v3(weights="imagenet", **knobs, mean=(0.0, 0.0, 0.0))
+    assert isinstance(again.network, ConvNet) and again.network.mean == (0.0, 0.0, 0.0)
+    headed = models.inception_v3(weights="imagenet", **knobs, head=3, key=jax.random.key(0))
+    assert headed.params["fc"]["kernel"].shape == (kernel.shape[0], 3)
+    assert models.abstract(lambda: models.resnet34(weights="imagenet")).num_classes == 1000  # fetches nothing
+    with pytest.raises(FileNotFoundError, match=r"expected the weights resnet18\.tv_in1k at .*, got no file and no leave"):
+        models.resnet18(weights="imagenet")
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_name_is_that_of_a_network(name):
+    architecture, entry = name.partition(".")[0], PUBLISHED[name]
+    knobs: dict[str, Any] = {"batch_norm": True} if architecture.endswith("_bn") else {}
+    model = models.abstract(lambda: getattr(models, architecture.removesuffix("_bn"))(weights=name, **knobs))
+    assert isinstance(model.network, ConvNet)
+    assert (model.network.mean, model.network.std) == (entry.mean, entry.std)
+    assert (model.image_size, model.num_classes) == (entry.image_size, entry.num_classes)
 
 
 def test_the_registry():
