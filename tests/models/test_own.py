@@ -1,7 +1,7 @@
 """Laws of own models: every law for a Linen module, an NNX module and a pure function."""
 
-import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -231,7 +231,8 @@ def test_an_nnx_module_is_left_alone_and_its_weights_come_back():
     kinds = {NnxNet, NnxBlock, nnx.List, nnx.Conv, nnx.BatchNorm, nnx.Dropout, nnx.Linear}
     assert {type(part) for _, part in nnx.iter_modules(network)} == kinds
     trained = Model(jax.tree.map(lambda leaf: leaf + 1, model.params), model.stats, model.network)
-    np.testing.assert_array_equal(models.to_nnx(trained).head.kernel[...], network.head.kernel[...] + 1)
+    restored: Any = models.to_nnx(trained)
+    np.testing.assert_array_equal(restored.head.kernel[...], network.head.kernel[...] + 1)
     with pytest.raises(ValueError, match=r"expected a model made by models\.from_nnx, got"):
         models.to_nnx(linen())
 
@@ -239,4 +240,3 @@ def test_an_nnx_module_is_left_alone_and_its_weights_come_back():
 def test_last_conv_has_to_be_told():
     with pytest.raises(ValueError, match=r"expected a model whose last convolution is named; write last_conv= one of block1/"):
         models.last_conv(linen(last_conv=None))
-    assert dataclasses.replace(linen().network, mean=(0.0, 0.0, 0.0)) == linen().network
