@@ -48,12 +48,14 @@ class Function:
             logits, activations = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, {})
         if not isinstance(activations, dict):
             raise ValueError(f"expected activations as a dict of arrays, got {type(activations).__name__}.")
-        untapped = [name for name in activations if name in passage.taps]
-        if untapped and "taps" not in self.options:
-            raise ValueError(
-                f"expected a function that takes taps, since it returns the activation {untapped[0]!r}; "
-                "write taps=None in its signature, or name it with models.named."
-            )
+        if "taps" not in self.options:
+            passage.given.update(activations)
+            untapped = [name for name in activations if name in passage.taps]
+            if untapped:
+                raise ValueError(
+                    f"expected a function that takes taps, since {untapped[0]!r} is an activation that it returns; "
+                    "write taps=None in its signature and replace it there, or name it with models.named."
+                )
         passage.activations.update(activations)
         return logits, stats
 
@@ -77,16 +79,16 @@ def from_function(
     """A pure function of parameters and images as a model.
 
     `apply(params, images) -> logits`; every activation that it names with `models.named` can be a layer. It may instead
-    return `(logits, activations)`, and then has to take `taps` and replace activations itself. By name it is given what
-    its signature names of `taps` (layer -> function), `key` (None in evaluation), `train` (bool) and `stats`; a function
-    that takes `stats` returns `(logits, activations, new stats)`.
+    return `(logits, activations)`: these can be read, and replaced where the function takes `taps` and does so itself. By
+    name it is given what its signature names of `taps` (layer -> function), `key` (None in evaluation), `train` (bool) and
+    `stats`; a function that takes `stats` returns `(logits, activations, new stats)`.
 
     Where the positions of a layer lie is read off the traced program: exact, and nothing is computed. What mixes all
     positions (attention, a squeeze, a group norm over the image) makes the receptive field twice the image, less one: it
     covers the image from every position. What cannot be followed is named in the error; then give that layer as a `Layer`.
 
     Args:
-        apply: pure, without weights of its own.
+        apply: pure, without weights of its own; a jitted function is taken without its `jit`.
         params: any tree of arrays.
         image_size: side of the images, in pixels.
         num_classes: length of the logits, checked; None takes what the function returns.
@@ -112,6 +114,8 @@ def from_function(
         >>> [layer.name for layer in model.layers]
         ['pooled', 'logits']
     """
+    # What is named inside could not be seen through the function's own jit.
+    apply = inspect.unwrap(apply, stop=lambda function: not hasattr(function, "lower"))
     names = inspect.signature(apply).parameters
     options = tuple(name for name in OPTIONS if name in names)
     if (stats is not None) != ("stats" in options):

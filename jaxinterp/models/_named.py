@@ -21,6 +21,7 @@ class Passage:
         taps: what replaces the activation of a site.
         joint: what joins the names of a module and of a site in it.
         activations: the activation of every site passed so far, after its tap.
+        given: sites that can only be read, since the code hands over their activations and takes no taps.
         paths: path of every module object made for this evaluation, by its `id`.
         hidden: sites that were passed where neither a tap nor a record can reach out: inside `jit`, `scan` or `checkpoint`.
     """
@@ -29,6 +30,7 @@ class Passage:
         self.taps = taps
         self.joint = joint
         self.activations: Activations = {}
+        self.given: set[str] = set()
         self.hidden: list[str] = []
         self.paths: dict[int, tuple[str, ...]] = {}
         self._path: tuple[str, ...] = ()

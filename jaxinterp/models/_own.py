@@ -1,7 +1,8 @@
 """Any network as a `Model`: what is the same for Linen modules, NNX modules and plain functions."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -69,7 +70,8 @@ class Own:
         """
         if images.shape[-1] != self.num_channels:
             raise ValueError(f"expected images [n h w {self.num_channels}], got shape {images.shape}.")
-        logits, found, stats = self.run(params, stats, images, key=key, taps=taps, train=train)
+        logits, passage, stats = self.run(params, stats, images, key=key, taps=taps, train=train)
+        found = passage.activations
         missing = [layer.name for layer in self.layers if layer.name not in found]
         if missing:
             mode = "training" if train else "evaluation"
@@ -78,8 +80,8 @@ class Own:
 
     def run(
         self, params: Any, stats: Any, images: Array, *, key: Array | None, taps: Taps, train: bool
-    ) -> tuple[Array, Activations, Any]:
-        """The same with every site that is passed, in the order of passing, those that are not layers included."""
+    ) -> tuple[Array, Passage, Any]:
+        """The same with every site that is passed, those that are not layers included."""
         if any(self.mean) or any(std != 1 for std in self.std):
             mean, std = (jnp.asarray(v, images.dtype)[None, None, None] for v in (self.mean, self.std))
             images = (images - mean) / std
@@ -88,7 +90,7 @@ class Own:
             _check_logits(logits, len(images))
             if "logits" not in passage.activations:
                 logits = passage.site("logits", logits)
-        return logits, passage.activations, new if train else stats
+        return logits, passage, new if train else stats
 
     def __repr__(self) -> str:
         layers = ", ".join(layer.name for layer in self.layers)
@@ -135,9 +137,9 @@ class Site(NamedTuple):
     """What is known of a site.
 
     Attributes:
-        shape: (height, width, units), or the whole shape of what is no map.
+        shape: (height, width, units), the whole shape of what is no map, or nothing where it cannot be seen.
         layer: its record, or why it has none.
-        used: whether the logits depend on it.
+        used: whether the logits depend on it; not asked of what can only be read.
     """
 
     shape: tuple[int, ...]
@@ -150,18 +152,26 @@ def _inspected(network: Own, params: Any, stats: Any) -> tuple[int, dict[str, Si
     size = network.image_size
     images = jax.ShapeDtypeStruct((2, size, size, network.num_channels), jnp.float32)
     params, stats = jax.eval_shape(lambda params, stats: (params, stats), params, stats)
-    names: list[str] = []
+    passages: list[Passage] = []
+    marked: set[str] = set()
 
-    def evaluate(params: Any, stats: Any, images: Any) -> Any:
-        # A mark on every site: what goes on from there is another variable than what came in.
-        taps = dict.fromkeys(names, jax.lax.optimization_barrier)
-        logits, activations, _ = network.run(params, stats, images, key=None, taps=taps, train=False)
-        names[:] = activations
-        return logits, list(activations.values())
+    def mark(name: str, activation: Array) -> Array:
+        # What goes on from a site is then another variable than what came in.
+        marked.add(name)
+        return jax.lax.optimization_barrier(activation)
+
+    def evaluation(taps: Taps) -> Callable[..., Any]:
+        def evaluate(params: Any, stats: Any, images: Any) -> Any:
+            logits, passage, _ = network.run(params, stats, images, key=None, taps=taps, train=False)
+            passages.append(passage)
+            return logits, list(passage.activations.values())
+
+        return evaluate
 
     try:
-        shapes = jax.eval_shape(evaluate, params, stats, images)
-        program = jax.make_jaxpr(evaluate)(params, stats, images)
+        shapes = jax.eval_shape(evaluation({}), params, stats, images)
+        names = [name for name in passages[0].activations if name not in passages[0].given]
+        program = jax.make_jaxpr(evaluation({name: functools.partial(mark, name) for name in names}))(params, stats, images)
     except Exception as error:
         reason = " ".join(str(error).split())
         kind = "" if isinstance(error, ValueError) and reason.startswith("expected ") else f"{type(error).__name__}: "
@@ -170,10 +180,12 @@ def _inspected(network: Own, params: Any, stats: Any) -> tuple[int, dict[str, Si
         ) from error
     found, used = {}, reaches(program, 0)
     followed = trails(program, len(program.jaxpr.invars) - 1)[1:]
-    for name, var, trail in zip(names, program.jaxpr.outvars[1:], followed, strict=True):
+    for name, var, trail in zip(passages[1].activations, program.jaxpr.outvars[1:], followed, strict=True):
         shape, layer = var.aval.shape, layer_of(name, var.aval.shape, trail, size)
         place = (1, 1, shape[-1]) if len(shape) == 2 else shape[1:]
-        found[name] = Site(place, layer, var in used)
+        found[name] = Site(place, layer, name in passages[1].given or (name in marked and var in used))
+    for name in passages[1].hidden:
+        found.setdefault(name, Site((), "", False))
     return shapes[0].shape[-1], found
 
 
@@ -192,8 +204,15 @@ def _chosen(sites: dict[str, Site], layers: Sequence[str | Layer] | None) -> tup
 
 
 def _layer(name: str, site: Site, entry: str | Layer) -> Layer:
+    if not site.shape:
+        raise ValueError(
+            f"cannot make {name!r} a layer: it is passed inside jit, scan or checkpoint, where it can be neither read nor "
+            "replaced; name it outside with models.named."
+        )
     if not site.used:
-        raise ValueError(f"cannot make {name!r} a layer: it does not reach the logits; go on with what models.named returns.")
+        raise ValueError(
+            f"cannot make {name!r} a layer: what replaces it does not reach the logits; go on with what is returned."
+        )
     if isinstance(entry, Layer):
         if entry.shape != site.shape:
             raise ValueError(f"expected the layer {name!r} of shape {site.shape}, got {entry.shape}.")
