@@ -58,3 +58,18 @@ def test_logits_of_real_images(name, weights):
 def test_the_weights_of_a_deeper_network_are_refused(weights):
     with pytest.raises(ValueError, match=r"not in this network layer1.0.bn3.\S+, .* and \d+ more; of another shape"):
         models.resnet18(weights=weights / "resnet50.safetensors")
+
+
+@pytest.mark.parametrize("depth, file, accuracy", [(20, "resnet20.npz", 0.925), (56, "resnet56.th", 0.945)])
+def test_published_networks_of_cifar_reach_their_accuracy(depth, file, accuracy):
+    """On the 200 images of the test set that are there without loss."""
+    if file.endswith(".th"):
+        pytest.importorskip("torch")
+    data = SHARED / "data"
+    model = models.cifar_resnet(depth, weights=data / "weights" / "cifar10" / file)
+    images, labels = (np.load(data / "cifar10" / "lossless_200" / f"{name}_sdp.npy") for name in "Xy")
+    logits = jax.jit(lambda model, images: model(images)[0])(model, images)
+    assert (np.asarray(logits).argmax(1) == labels).mean() == accuracy
+    folded = models.fold_batch_norm(model)
+    again = jax.jit(lambda model, images: model(images)[0])(folded, images)
+    np.testing.assert_allclose(again, logits, rtol=0, atol=1e-5 * float(np.abs(logits).max()))
