@@ -62,7 +62,7 @@ def quickstart(
         return round(finetuning_steps * {"AlexNet": 8 / 3, "ResNet-18": 9 / 5}.get(member.name, 1))
 
     def rate(member: pipelines.Member) -> optax.Schedule:
-        steps, peak = steps_of(member), learning_rate * {"ResNet-18": 2 / 3}.get(member.name, 1)
+        steps, peak = steps_of(member), learning_rate * (2 / 3 if member.name == "ResNet-18" else 1)
         return optax.warmup_cosine_decay_schedule(peak / 10, peak, steps // 15, steps, peak / 50)
 
     def world(*, world_seed: int, count: int, background_only: bool = False) -> data.Source:

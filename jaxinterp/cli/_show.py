@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from jaxinterp._base import Model
+from jaxinterp import models
 from jaxinterp.pipelines import Member, Study, stages_of
 
 
@@ -31,7 +31,7 @@ def show(recipe: Callable[..., Study], knobs: dict[str, Any]) -> str:
 
 
 def _member_lines(member: Member) -> list[str]:
-    model: Model = jax.eval_shape(member.build)
+    model = models.abstract(member.build)
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(model.params))
     lines = [f"{member.name}: {parameters:,} parameters, images of {model.image_size} px, {model.num_classes} classes"]
     lines.append(f"  {'layer':24} {'h x w x units':>16} {'stride':>7} {'field':>6}")

@@ -1,18 +1,18 @@
 """AlexNet as torchvision has it, and its variants for small images."""
 
-import os
+from typing import Unpack
 
 import flax.linen as nn
 from jax import Array
 
 from jaxinterp._base import Model
-from jaxinterp.models._flow import Flow, Sites, adaptive_average_pool, image_flow, max_pool
+from jaxinterp.models._flow import Sites, adaptive_average_pool, image_flow, max_pool
 from jaxinterp.models._init import PYTORCH, Init
-from jaxinterp.models._network import IMAGENET_MEAN, IMAGENET_STD, ConvNet, build, check_knobs, scaled, strides_within
-from jaxinterp.models._ops import NORM, batch_norm, conv, dense, dropout, relu
+from jaxinterp.models._network import Body, Knobs, build, check_knobs, scaled, strides_within
+from jaxinterp.models._ops import Norms, conv_bn, dense, dropout, relu
 
 
-class AlexNet(nn.Module):
+class AlexNet(Body):
     """The body of AlexNet: five convolutions and three linear layers; batch normalisation only in a variant."""
 
     num_classes: int
@@ -44,10 +44,10 @@ class AlexNet(nn.Module):
             ("conv5", "features.10", 256, 3, 1, 1, 2),
         )
         flow = image_flow(images)
+        norms = Norms(train, sites.folds, folded=not self.batch_norm)
         for name, parameters, units, kernel, stride, pad, pool in plan:
-            flow = conv(flow, parameters, scaled(units, self.width), kernel, stride=stride, padding=pad)
-            if self.batch_norm:
-                flow = batch_norm(flow, f"{parameters}{NORM}", train=train, axis_name=None)
+            names, width = (parameters, f"{parameters}_bn"), scaled(units, self.width)
+            flow = conv_bn(flow, names, width, kernel, stride=stride, padding=pad, bias=True, norms=norms)
             flow = sites.site(name, relu(flow))
             if pool is not None:
                 flow = max_pool(flow, 3, pool, padding=padding)
@@ -55,31 +55,24 @@ class AlexNet(nn.Module):
         for name, parameters in (("fc6", "classifier.1"), ("fc7", "classifier.4")):
             flow = dropout(flow, self.dropout, f"{name}.dropout", train=train, module=self)
             flow = sites.site(name, relu(dense(flow, parameters, self.hidden, image_size=image_size)))
-        logits: Flow = dense(flow, "classifier.6", self.num_classes, image_size=image_size)
+        logits = dense(flow, "classifier.6", self.num_classes, image_size=image_size)
         return sites.site("logits", logits).value
 
 
 def alexnet(
     *,
-    num_classes: int = 1000,
     width: float = 1.0,
-    image_size: int = 224,
     output_stride: int | None = None,
     hidden: int | None = None,
     pool_size: int = 6,
     dropout: float = 0.5,
     batch_norm: bool = False,
-    weights: str | os.PathLike[str] | None = None,
-    key: Array | None = None,
-    mean: tuple[float, float, float] = IMAGENET_MEAN,
-    std: tuple[float, float, float] = IMAGENET_STD,
+    **knobs: Unpack[Knobs],
 ) -> Model:
     """AlexNet; layers conv1 ... conv5, fc6, fc7, logits, all after their ReLU. Smallest image: 63 px, of a variant 7 px.
 
     Args:
-        num_classes: length of the logits.
         width: factor on every number of channels and on `hidden`.
-        image_size: side of the images, in pixels.
         output_stride: stride of conv5 in pixels: None (16, torchvision's network), or 2, 4, 8 for a variant, which is
             not torchvision's network: conv1 has stride 2 instead of 4 (from 4 on), pools are padded by 1, and of
             the pools before conv5 the later ones have stride 1. Names and shapes of the weights stay the same.
@@ -88,10 +81,7 @@ def alexnet(
         dropout: rate before fc6 and fc7, in training only.
         batch_norm: normalise the batch after every convolution, which is not torchvision's network; training is faster
             then, and `fold_batch_norm` gives the plain network of the same function.
-        weights: a `.safetensors` file in torchvision's layout.
-        key: draws the weights as torchvision does; give either `weights` or `key`.
-        mean: per channel of images in [0, 1]; subtracted first.
-        std: per channel; divided by.
+        **knobs: weights, classes and images; see `Knobs`.
 
     Raises:
         ValueError: a knob out of range, not exactly one of `weights` and `key`, or weights that do not fit.
@@ -103,14 +93,18 @@ def alexnet(
     check_knobs(
         width=width, output_stride=output_stride, strides=(2, 4, 8), hidden=hidden, pool_size=pool_size, dropout=dropout
     )
-    body = AlexNet(
-        num_classes=num_classes,
-        width=width,
-        hidden=scaled(4096, width) if hidden is None else hidden,
-        pool_size=pool_size,
-        output_stride=output_stride,
-        dropout=dropout,
-        batch_norm=batch_norm,
+
+    def body(num_classes: int) -> AlexNet:
+        return AlexNet(
+            num_classes=num_classes,
+            width=width,
+            hidden=scaled(4096, width) if hidden is None else hidden,
+            pool_size=pool_size,
+            output_stride=output_stride,
+            dropout=dropout,
+            batch_norm=batch_norm,
+        )
+
+    return build(
+        "alexnet", body, heads=("classifier.6",), last_conv="conv5", minimum=63 if output_stride is None else 7, **knobs
     )
-    network = ConvNet(body, image_size, num_classes, "conv5", mean, std)
-    return build(network, minimum=63 if output_stride is None else 7, weights=weights, key=key)

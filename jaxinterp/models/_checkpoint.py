@@ -2,52 +2,79 @@
 
 import hashlib
 import os
-from typing import cast
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jaxinterp._base import Model, Network
+from jaxinterp.models._leaves import leaves, load_leaves, save_leaves
 from jaxinterp.models._network import ConvNet
-from jaxinterp.models._resized import Resized
+from jaxinterp.models._resized import inner
 from jaxinterp.models._weights import load_into, save_state, torchvision_state
 
 
 def load(path: str | os.PathLike[str], network: Network | Model) -> Model:
-    """A model with the weights of a file in torchvision's layout.
+    """A model with the weights of a file that `save` wrote, or that is in torchvision's layout.
 
     Every name and shape is checked, nothing is filled in; `num_batches_tracked` is ignored.
 
     Args:
-        path: a `.safetensors` file; float16 is widened to float32.
-        network: the network, or a model that has it.
+        path: a `.safetensors`, `.npz` or PyTorch file, or a checkpoint folder of training; everything becomes float32.
+        network: the network, or a model that has it; for a network of one's own the model, which has the shapes.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: no such file, no safetensors, or names, shapes or values that do not fit; both sides are printed.
+        ValueError: no such file, one that cannot be used, or names, shapes or values that do not fit; both sides are
+            printed.
     """
-    network = network.network if isinstance(network, Model) else network
-    return Model(*load_into(path, *_ours(network).shapes), network)
+    model, network = (network, network.network) if isinstance(network, Model) else (None, network)
+    core = inner(network)
+    if isinstance(core, ConvNet):
+        return Model(*load_into(path, *core.shapes), network)
+    if model is None:
+        raise ValueError(
+            f"expected a model of {network!r}, got the network alone, which has no shapes; write load(path, model)."
+        )
+    return Model(*load_leaves(path, model.params, model.stats), network)
 
 
 def save(model: Model, path: str | os.PathLike[str], *, dtype: str = "float32") -> None:
-    """Writes the weights as a state dict of torchvision, which `load` reads back.
+    """Writes the weights, which `load` reads back: as a state dict of torchvision, or under the names of one's own tree.
+
+    A Linen module's names are such as `Conv_0/kernel` and `batch_stats/BatchNorm_0/mean`, an NNX module's `conv.kernel`.
 
     Args:
-        model: any model of this package.
+        model: any model.
         path: the `.safetensors` file to write.
         dtype: "float32", exact, or "float16", half the size.
 
     Raises:
         ValueError: another type, or weights that it cannot hold.
     """
-    _ours(model.network)
-    save_state(path, model.params, model.stats, dtype=dtype)
+    write = save_state if isinstance(inner(model.network), ConvNet) else save_leaves
+    write(path, model.params, model.stats, dtype=dtype)
 
 
 def fingerprint(model: Model) -> str:
-    """Hex digest of the network's knobs and of every weight: equal exactly when the models compute the same."""
-    digest = hashlib.sha256(repr(_ours(model.network)).encode())
-    for name, value in sorted(torchvision_state(model.params, model.stats).items()):
+    """Hex digest of the network's knobs and of every weight: equal exactly when the models compute the same.
+
+    A network of one's own has no knobs; the program that evaluates one image is taken in their place, layers included.
+    It may change with the version of JAX.
+
+    Args:
+        model: any model.
+    """
+    if isinstance(inner(model.network), ConvNet):
+        text, weights = repr(model.network), torchvision_state(model.params, model.stats)
+    else:
+        text = _program(model)
+        weights = {name: np.ascontiguousarray(np.asarray(leaf)) for name, leaf in leaves(model.params, model.stats).items()}
+    digest = hashlib.sha256(text.encode())
+    for name, value in sorted(weights.items()):
         digest.update(f"\n{name} {value.dtype} {value.shape}\n".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
@@ -57,12 +84,25 @@ def last_conv(model: Model) -> str:
     """The name of the last convolutional layer, the one that is dissected: conv5, conv5_3, layer4.1, layer4.2, fire9.
 
     Args:
-        model: any model of this package.
+        model: any model; one of one's own was told by `last_conv=` when it was made.
+
+    Raises:
+        ValueError: where it was not told.
     """
-    return _ours(model.network).last_conv
+    name = getattr(inner(model.network), "last_conv", None)
+    if name is None:
+        layers = ", ".join(layer.name for layer in model.layers)
+        raise ValueError(f"expected a model whose last convolution is named; write last_conv= one of {layers} when it is made.")
+    return name
 
 
-def _ours(network: Network) -> ConvNet | Resized:
-    if not isinstance(network, ConvNet | Resized):
-        raise ValueError(f"expected a network of jaxinterp.models, got {type(network).__name__}.")
-    return cast("ConvNet | Resized", network)
+def _program(model: Model) -> str:
+    """The program that evaluates one image, as text that is equal in every process."""
+    network = model.network
+    shape = (1, network.image_size, network.image_size, getattr(inner(network), "num_channels", 3))
+
+    def evaluate(model: Model, images: jax.Array) -> jax.Array:
+        return model(images)[0]
+
+    program = jax.make_jaxpr(evaluate)(model, jax.ShapeDtypeStruct(shape, jnp.float32))
+    return re.sub(r"0x[0-9a-f]+", "", f"{model.layers}\n{program}")

@@ -31,6 +31,12 @@ PYTORCH = Init("uniform", lambda fan_in, fan_out: 1 / math.sqrt(fan_in), True)
 KAIMING_NORMAL = Init("normal", lambda fan_in, fan_out: math.sqrt(2 / fan_out), False)
 """Variance 2 / fan_out."""
 
+KAIMING_NORMAL_IN = Init("normal", lambda fan_in, fan_out: math.sqrt(2 / fan_in), False)
+"""Variance 2 / fan_in."""
+
+UNBIASED = PYTORCH._replace(bias=False)
+"""What PyTorch's layers draw by themselves, the bias 0."""
+
 KAIMING_UNIFORM = Init("uniform", lambda fan_in, fan_out: math.sqrt(6 / fan_in), False)
 """Variance 2 / fan_in."""
 

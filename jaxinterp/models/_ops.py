@@ -6,35 +6,84 @@ Linen's own initialisers give the shapes only; `_init` draws.
 """
 
 import functools
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxinterp.models._flow import Flow, whole
-
-EPSILON = 1e-5
-"""Added to the variance before its root is taken; PyTorch's."""
-
-NORM = "_bn"
-"""What the name of a convolution is followed by, in the name of the normalisation that a variant puts after it."""
+from jaxinterp.models._flow import Flow, Fold, whole
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
-def conv(flow: Flow, name: str, units: int, kernel: int, *, stride: int = 1, padding: int = 0, bias: bool = True) -> Flow:
-    """Convolution with a square window."""
+class Norms(NamedTuple):
+    """How a network normalises its batches.
+
+    Attributes:
+        train: by the batch's own statistics; by the running ones otherwise.
+        folds: where each convolution and its normalisation are written down.
+        folded: the normalisation after a convolution is part of the convolution already.
+        axis_name: a mapped axis over which statistics are taken too.
+        epsilon: added to the variance before its root is taken.
+    """
+
+    train: bool
+    folds: list[Fold]
+    folded: bool = False
+    axis_name: str | None = None
+    epsilon: float = 1e-5
+
+
+def conv(
+    flow: Flow,
+    name: str,
+    units: int,
+    kernel: int | tuple[int, int],
+    *,
+    stride: int = 1,
+    padding: int | tuple[int, int] = 0,
+    bias: bool = True,
+    groups: int = 1,
+) -> Flow:
+    """Convolution; `kernel` and `padding` are (rows, columns) where they differ.
+
+    The field follows the rows. That is exact wherever a network names a site: what is 1 x 7 in one place is 7 x 1 in
+    another, so rows and columns have seen the same.
+    """
+    window, pads = _pair(kernel), _pair(padding)
+    value = flow.value
     layer = nn.Conv(
         units,
-        (kernel, kernel),
+        window,
         strides=stride,
-        padding=padding,
+        padding=[(pad, pad) for pad in pads],
+        feature_group_count=groups,
         use_bias=bias,
-        conv_general_dilated=_convolve_image if kernel > stride > 1 and flow.value.shape[-1] <= 4 else None,
+        dtype=value.dtype,
+        conv_general_dilated=_convolve_image if window[0] > stride > 1 and value.shape[-1] <= 4 else None,
         name=name,
     )
-    return Flow(layer(flow.value), flow.field.through(kernel, stride, padding))
+    return Flow(layer(value), flow.field.through(window[0], stride, pads[0]))
+
+
+def conv_bn(
+    flow: Flow,
+    names: tuple[str, str],
+    units: int,
+    kernel: int | tuple[int, int],
+    *,
+    norms: Norms,
+    stride: int = 1,
+    padding: int | tuple[int, int] = 0,
+    bias: bool = False,
+    groups: int = 1,
+) -> Flow:
+    """Convolution and the batch normalisation of what it puts out, of those names; folded, one convolution with a bias."""
+    norms.folds.append(Fold(*names, bias, norms.epsilon))
+    flow = conv(flow, names[0], units, kernel, stride=stride, padding=padding, bias=bias or norms.folded, groups=groups)
+    return flow if norms.folded else batch_norm(flow, names[1], norms)
 
 
 def dense(flow: Flow, name: str, units: int, *, image_size: int) -> Flow:
@@ -42,12 +91,17 @@ def dense(flow: Flow, name: str, units: int, *, image_size: int) -> Flow:
     value = flow.value
     if value.ndim == 4:
         value = value.transpose(0, 3, 1, 2).reshape(value.shape[0], -1)
-    return Flow(nn.Dense(units, name=name)(value), whole(image_size))
+    return Flow(nn.Dense(units, dtype=value.dtype, name=name)(value), whole(image_size))
 
 
 def relu(flow: Flow) -> Flow:
     """max(0, a)."""
     return flow.map(nn.relu(flow.value))
+
+
+def relu6(flow: Flow) -> Flow:
+    """min(max(0, a), 6)."""
+    return flow.map(nn.relu6(flow.value))
 
 
 def dropout(flow: Flow, rate: float, name: str, *, train: bool, module: nn.Module) -> Flow:
@@ -56,18 +110,21 @@ def dropout(flow: Flow, rate: float, name: str, *, train: bool, module: nn.Modul
     return flow.map(nn.Dropout(rate, deterministic=idle, name=name)(flow.value))
 
 
-def batch_norm(flow: Flow, name: str, *, train: bool, axis_name: str | None) -> Flow:
+def batch_norm(flow: Flow, name: str, norms: Norms) -> Flow:
     """Batch normalisation."""
-    return flow.map(_BatchNorm(axis_name=axis_name, name=name)(flow.value, train))
+    layer = _BatchNorm(axis_name=norms.axis_name, epsilon=norms.epsilon, name=name)
+    return flow.map(layer(flow.value, norms.train))
 
 
 class _BatchNorm(nn.Module):
-    """Batch normalisation as PyTorch has it: eps 1e-5, momentum 0.1, running variance unbiased."""
+    """Batch normalisation as PyTorch has it: momentum 0.1, running variance unbiased; statistics at least in float32."""
 
     axis_name: str | None
+    epsilon: float
 
     @nn.compact
-    def __call__(self, value: Array, train: bool) -> Array:
+    def __call__(self, narrow: Array, train: bool) -> Array:
+        value = narrow.astype(jnp.promote_types(narrow.dtype, jnp.float32))
         units = value.shape[-1:]
         scale = self.param("scale", nn.initializers.ones, units)
         bias = self.param("bias", nn.initializers.zeros, units)
@@ -85,8 +142,12 @@ class _BatchNorm(nn.Module):
                 var = jax.lax.pmean(var, self.axis_name)
             running_mean.value = 0.9 * running_mean.value + 0.1 * mean
             running_var.value = 0.9 * running_var.value + 0.1 * var * (count / max(count - 1, 1))
-        gain = scale * jax.lax.rsqrt(var + EPSILON)
-        return value * gain[None, None, None] + (bias - mean * gain)[None, None, None]
+        gain = scale * jax.lax.rsqrt(var + self.epsilon)
+        return (value * gain[None, None, None] + (bias - mean * gain)[None, None, None]).astype(narrow.dtype)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
 
 
 def _convolve_image(

@@ -7,8 +7,7 @@ from typing import Any
 import jax
 from jax import Array
 
-from jaxinterp._base import Activations, Layer, Model, Taps
-from jaxinterp.models._network import ConvNet
+from jaxinterp._base import Activations, Layer, Model, Network, Taps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,27 +15,17 @@ class Resized:
     """A network that takes images of `image_size` and resizes them to its own; a hashable value.
 
     Attributes:
-        network: what runs on the resized images.
+        network: what runs on the resized images, a dataclass.
         image_size: side of the images that are given, in pixels.
     """
 
-    network: ConvNet
+    network: Network
     image_size: int
 
     @property
     def num_classes(self) -> int:
         """Length of the logits."""
         return self.network.num_classes
-
-    @property
-    def last_conv(self) -> str:
-        """The name of the last convolutional layer."""
-        return self.network.last_conv
-
-    @property
-    def shapes(self) -> tuple[Any, Any]:
-        """The parameters and the batch statistics, as `jax.ShapeDtypeStruct`."""
-        return self.network.shapes
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -60,6 +49,11 @@ class Resized:
         return self.network.apply(params, stats, resized, key=key, taps=taps, train=train)
 
 
+def inner(network: Network) -> Network:
+    """The network that runs at its own size."""
+    return network.network if isinstance(network, Resized) else network
+
+
 def at_size(model: Model, size: int) -> Model:
     """The same model for images of `size` x `size`, which it resizes inside: models of different size share one image.
 
@@ -67,7 +61,7 @@ def at_size(model: Model, size: int) -> Model:
     so a smaller size than half drops pixels. The weights are the same arrays.
 
     Args:
-        model: any model of this package.
+        model: any model.
         size: side of the images, in pixels.
 
     Raises:
@@ -75,8 +69,5 @@ def at_size(model: Model, size: int) -> Model:
     """
     if size < 1:
         raise ValueError(f"expected size >= 1, got {size}.")
-    network = model.network
-    inner = network.network if isinstance(network, Resized) else network
-    if not isinstance(inner, ConvNet):
-        raise ValueError(f"expected a model of jaxinterp.models, got {type(inner).__name__}; resize the images instead.")
-    return Model(model.params, model.stats, inner if size == inner.image_size else Resized(inner, size))
+    network = inner(model.network)
+    return Model(model.params, model.stats, network if size == network.image_size else Resized(network, size))

@@ -1,93 +1,73 @@
-"""Weights in and out: torchvision's `.safetensors` layout, checked strictly."""
+"""Weights in and out of a network: torchvision's layout, checked strictly."""
 
-import json
+import math
 import os
-import pathlib
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-_LEAVES = {
-    ("params", "kernel"): "weight",
-    ("params", "scale"): "weight",
-    ("params", "bias"): "bias",
-    ("batch_stats", "mean"): "running_mean",
-    ("batch_stats", "var"): "running_var",
-}
-_COUNTER = "num_batches_tracked"
+from jaxinterp.models._entries import FLOATS, Entry, shown
+from jaxinterp.models._formats import read_state
+from jaxinterp.models._layout import AXES_IN, torchvision_shapes, torchvision_state, walk
+
+COUNTER = "num_batches_tracked"
 
 
-def torchvision_shapes(params: Any, stats: Any) -> dict[str, tuple[int, ...]]:
-    """torchvision's name -> shape of every weight, in the order of the network; arrays or shapes will do."""
-    return {name: _there(leaf.shape) for name, _, _, _, leaf in _walk(params, stats)}
-
-
-def torchvision_state(params: Any, stats: Any) -> dict[str, np.ndarray]:
-    """torchvision's name -> weight as torchvision lays it out, on the host."""
-    state = {}
-    for name, _, _, _, leaf in _walk(params, stats):
-        value = np.asarray(leaf)
-        state[name] = np.ascontiguousarray(value.transpose(_AXES_OUT[value.ndim]))
-    return state
-
-
-_AXES_OUT = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
-_AXES_IN = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
-
-
-def _there(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(shape[axis] for axis in _AXES_OUT[len(shape)])
-
-
-def _walk(params: Any, stats: Any) -> list[tuple[str, str, str, str, Any]]:
-    """(torchvision's name, collection, module, leaf name, leaf) of every weight."""
-    return [
-        (f"{module}.{_LEAVES[collection, leaf]}", collection, module, leaf, value)
-        for collection, tree in (("params", params), ("batch_stats", stats))
-        for module, leaves in tree.items()
-        for leaf, value in leaves.items()
-    ]
-
-
-def load_into(path: str | os.PathLike[str], params: Any, stats: Any) -> tuple[Any, Any]:
+def load_into(
+    path: str | os.PathLike[str],
+    params: Any,
+    stats: Any,
+    *,
+    drop_background: bool = False,
+    ignore: tuple[str, ...] = (),
+) -> tuple[Any, Any]:
     """Reads a file into trees of the shapes of `params` and `stats`, as float32.
 
+    Names, shapes and types are compared before a value is read. A PyTorch checkpoint may hold four times the network in
+    float64 besides (an optimiser, an average of the weights) and 64 MiB; of another file only the weights are read.
+
+    Args:
+        path: a `.safetensors`, `.npz` or PyTorch file, or a checkpoint folder of this library.
+        params: trees of arrays or shapes.
+        stats: likewise.
+        drop_background: the classifier of the file has one class more than the network, the first, which is left out:
+            files that come from TensorFlow have 1001 classes, of which the first is the background.
+        ignore: modules that the file may have besides.
+
     Raises:
-        ValueError: no such file, no safetensors, or names, shapes or values that do not fit; both sides are printed.
+        ValueError: no such file, one that cannot be used, or names, shapes, types or values that do not fit; both sides
+            are printed.
     """
-    found = _read(path)
     expected = torchvision_shapes(params, stats)
-    problems = [
-        _listing("missing", [name for name in expected if name not in found]),
-        _listing("not in this network", [name for name in found if name not in expected and not name.endswith(_COUNTER)]),
-        _listing(
-            "of another shape",
-            [
-                f"{name} (expected {list(shape)}, got {list(found[name].shape)})"
-                for name, shape in expected.items()
-                if name in found and found[name].shape != shape
-            ],
-        ),
-    ]
-    if any(problems):
-        raise ValueError(
-            f"expected the {len(expected)} weights of this network in {path}, got {len(found)} names: "
-            + "; ".join(filter(None, problems))
-            + "."
-        )
-    broken = [name for name in expected if not np.isfinite(found[name]).all()]
-    if broken:
-        raise ValueError(f"expected finite weights in {path}, got {_listing('NaN or infinity in', broken)}.")
+    background: list[str] = []
+
+    def select(entries: dict[str, Entry]) -> list[str]:
+        if drop_background:
+            background.extend(_with_background(path, expected, entries))
+        wider = {name: (expected[name][0] + 1, *expected[name][1:]) for name in background}
+        expect_fit(path, {**expected, **wider}, entries, ignore=tuple(f"{module}." for module in ignore))
+        return list(expected)
+
+    found = read_state(path, select=select, limit=4 * 8 * sum(map(math.prod, expected.values())) + 2**26)
     trees: dict[str, dict[str, dict[str, Any]]] = {"params": {}, "batch_stats": {}}
-    for name, collection, module, leaf, like in _walk(params, stats):
-        value = found[name].astype(np.float32).transpose(_AXES_IN[len(like.shape)])
-        trees[collection].setdefault(module, {})[leaf] = jnp.asarray(np.ascontiguousarray(value))
+    broken = []
+    for name, collection, module, leaf, like in walk(params, stats):
+        with np.errstate(over="ignore"):
+            value = found.pop(name)[1 if name in background else 0 :].astype(np.float32)
+        if not np.isfinite(value).all():
+            broken.append(name)
+        turned = value.transpose(AXES_IN[len(like.shape)])
+        trees[collection].setdefault(module, {})[leaf] = jnp.asarray(np.ascontiguousarray(turned))
+    if broken:
+        raise ValueError(f"expected finite weights in {path}, got {listing('NaN or infinity in', broken)}.")
     return trees["params"], trees["batch_stats"]
 
 
-def save_state(path: str | os.PathLike[str], params: Any, stats: Any, *, dtype: str) -> None:
-    """Writes trees as torchvision's state dict.
+def save_state(
+    path: str | os.PathLike[str], params: Any, stats: Any, *, dtype: str, about: dict[str, str] | None = None
+) -> None:
+    """Writes trees as torchvision's state dict; `about` stands in the file's header.
 
     Raises:
         ValueError: a type that is not one of the two, or weights that it cannot hold.
@@ -101,28 +81,81 @@ def save_state(path: str | os.PathLike[str], params: Any, stats: Any, *, dtype: 
         tensors = {name: value.astype(dtype) for name, value in state.items()}
     broken = [name for name, value in tensors.items() if not np.isfinite(value).all()]
     if broken:
-        raise ValueError(f"expected weights that {dtype} can hold, got {_listing('NaN or infinity in', broken)}.")
+        raise ValueError(f"expected weights that {dtype} can hold, got {listing('NaN or infinity in', broken)}.")
     for module in stats:
-        tensors[f"{module}.{_COUNTER}"] = np.zeros((), np.int64)
-    save_file(tensors, os.fspath(path))
+        tensors[f"{module}.{COUNTER}"] = np.zeros((), np.int64)
+    save_file(tensors, os.fspath(path), {"format": "pt"} | (about or {}))
 
 
-def _read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+def _with_background(
+    path: str | os.PathLike[str], expected: dict[str, tuple[int, ...]], entries: dict[str, Entry]
+) -> list[str]:
+    """The weights of the one module that has a class more in the file than in the network."""
+    wider = [n for n, shape in expected.items() if n in entries and entries[n].shape == (shape[0] + 1, *shape[1:])]
+    modules = {name.rpartition(".")[0] for name in wider}
+    if len(modules) != 1:
+        raise ValueError(
+            f"expected a classifier in {path} with a background class besides those of this network, got "
+            f"{', '.join(map(shown, sorted(modules))) or 'none'}; leave out drop_background."
+        )
+    return wider
 
-    if not pathlib.Path(path).is_file():
-        raise ValueError(f"expected a .safetensors file of weights, got {path}, which is not there.")
-    try:
-        return load_file(path)
-    except (SafetensorError, json.JSONDecodeError, KeyError, TypeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"expected a .safetensors file, got {path}, which is none: {reason}.") from error
+
+def expect_fit(
+    path: str | os.PathLike[str],
+    expected: dict[str, tuple[int, ...]],
+    entries: dict[str, Entry],
+    *,
+    types: dict[str, tuple[str, ...]] | None = None,
+    ignore: tuple[str, ...] = (),
+) -> None:
+    """Raises `ValueError` where a file has other names, shapes or types than a network.
+
+    Args:
+        path: the file, for the message.
+        expected: name -> shape of every weight.
+        entries: what the file has.
+        types: name -> the types that will do; floats, where nothing is said.
+        ignore: what names may begin with that the file has besides.
+    """
+    strangers = [n for n in entries if n not in expected and not n.endswith(COUNTER) and not n.startswith(ignore)]
+    allowed = {name: (types or {}).get(name, FLOATS) for name in expected}
+    shared = [name for name in expected if name in entries]
+    problems = [
+        listing("missing", [name for name in expected if name not in entries]),
+        listing("not in this network", strangers),
+        listing(
+            "of another shape",
+            [
+                f"{name} (expected {list(expected[name])}, got {shown(list(entries[name].shape))})"
+                for name in shared
+                if entries[name].shape != expected[name]
+            ],
+        ),
+        listing(
+            "of another type",
+            [
+                f"{name} (expected {_either(allowed[name])}, got {shown(entries[name].dtype)})"
+                for name in shared
+                if entries[name].dtype not in allowed[name]
+            ],
+        ),
+    ]
+    if any(problems):
+        raise ValueError(
+            f"expected the {len(expected)} weights of this network in {path}, got {len(entries)} names: "
+            + "; ".join(filter(None, problems))
+            + "."
+        )
 
 
-def _listing(what: str, names: list[str]) -> str:
+def _either(words: tuple[str, ...]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def listing(what: str, names: list[str]) -> str:
     """`what: a, b, c and 4 more`, or nothing."""
     if not names:
         return ""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{what} {', '.join(names[:3])}{more}"
+    return f"{what} {', '.join(map(shown, names[:3]))}{more}"

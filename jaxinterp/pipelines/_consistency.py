@@ -66,14 +66,18 @@ def measure_consistency(run: Run, phase: str) -> None:
             against = _target_of(run, part[f"{name}/id"], "normal" if name != ADVERSARIAL else phase)
             success = part[f"{name}/predictions"] == against["target"]
             summaries: dict[str, Any] = {"num_successes": int(success.sum()), "num_adversarial": len(success)}
+            found: dict[str, np.ndarray] = {}
             for which, rows in ((ALL, np.ones(len(success), bool)), (SUCCESSES, success)):
-                chosen = Attacked(
-                    metrics.ImagePool(*(against[key][rows] for key in ("id", "source_id", "label", "target"))),
-                    part[f"{name}/strongest"][rows],
-                    part[f"{name}/features"][rows],
-                )
-                found, summaries[which] = _consistency(run, part, chosen, classes, (number, index))
-                found |= _representation(part, chosen, classes, run.study.min_class_images)
+                if which == SUCCESSES and success.all():
+                    summaries[SUCCESSES] = summaries[ALL]  # the same images, so `found` stands too
+                else:
+                    chosen = Attacked(
+                        metrics.ImagePool(*(against[key][rows] for key in ("id", "source_id", "label", "target"))),
+                        part[f"{name}/strongest"][rows],
+                        part[f"{name}/features"][rows],
+                    )
+                    found, summaries[which] = _consistency(run, part, chosen, classes, (number, index))
+                    found |= _representation(part, chosen, classes, run.study.min_class_images)
                 arrays |= {f"{member.name}/{name}/{which}/{key}": array for key, array in found.items()}
             results.setdefault(member.name, {})[name] = summaries
         results[member.name]["classes"] = {"merged": classes.merged, "names": list(classes.names)}
@@ -127,7 +131,7 @@ def _consistency(
         return {"alive": np.zeros(num_units, bool)}, {"num_units": 0, "num_dead": num_units, "effects": {}}
     ids, labels = part[f"{REAL}/id"].astype(np.int64), part[f"{REAL}/label"]
     among = np.isin(ids, sources)
-    real, answers = top_ids(part[f"{REAL}/strongest"], ids)
+    real, answers = part[f"{REAL}/top_ids"].T.astype(np.int64), part[f"{REAL}/top_values"][:, -1] > 0
     adversarial, answers_attacked = top_ids(attacked.strongest, pool.id)
     clean, _ = top_ids(part[f"{REAL}/strongest"][among], ids[among])
     alive = answers & answers_attacked

@@ -73,15 +73,13 @@ def _one_a_class(results: Results, examples: list) -> list:
 def _accuracy_table(results: Results) -> report.Table:
     values, _ = results.load("inspect")
     study, chance = results.run.study, f"{100 / len(results.run.source.classes):.2f}"
-    columns, caption = ("network", "images", "chance"), f"{values['num_images']:,} "
-    caption += "held-out images." if study.held_out else "images, those that are analysed."
-    rows = [[name, f"{100 * entry['clean']:.1f}", chance] for name, entry in values["accuracy"].items()]
+    kinds = {"clean": "images"} | ({"background": "background only"} if study.background else {})
+    caption = f"{values['num_images']:,} " + ("held-out images." if study.held_out else "images, those that are analysed.")
     if study.background:
-        columns = ("network", "images", "background only", "chance")
         caption += " The background column shows the same images without their object."
-        for row, entry in zip(rows, values["accuracy"].values(), strict=True):
-            row.insert(2, f"{100 * entry['background']:.1f}")
-    return report.Table("Accuracy before anything else (%)", columns, tuple(map(tuple, rows)), caption=caption)
+    rows = tuple((name, *(f"{100 * entry[kind]:.1f}" for kind in kinds), chance) for name, entry in values["accuracy"].items())
+    columns = ("network", *kinds.values(), "chance")
+    return report.Table("Accuracy before anything else (%)", columns, rows, caption=caption)
 
 
 def _sheet(results: Results, phase: str) -> report.Figure:

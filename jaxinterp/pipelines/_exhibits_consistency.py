@@ -101,7 +101,7 @@ def _table(results: Results) -> report.Table:
             for kind, which in _shown(measured):
                 found = measured[kind]
                 summary, count = found[which], found["num_adversarial" if which == ALL else "num_successes"]
-                name = results.title(member.name, phase) + (" (old set)" if kind == STALE else "")
+                name = _title(results, member.name, phase, kind)
                 if not summary["effects"]:
                     rows.append((name, which, f"{count:,}", *(None,) * 8, _counts(summary)))
                     continue
@@ -174,8 +174,7 @@ def _ratio_table(results: Results) -> report.Table:
                 part = {name: found[f"{kind}/{which}/{name}"] for name in ("r1", "r2", "clean_r1", "clean_r2")}
                 count = int(np.isfinite(part["r1"]).sum())
                 means = [f"{np.nanmean(value):.3f}" if count else None for value in part.values()]
-                title = results.title(member.name, phase) + (" (old set)" if kind == STALE else "")
-                rows.append((title, which, count, *means))
+                rows.append((_title(results, member.name, phase, kind), which, count, *means))
     columns = ("network", "adversarial images", "n", "r1", "r2", "r1 of clean images", "r2 of clean images")
     return report.Table("r1 and r2", columns, tuple(rows), caption="Means.", paper="Answers Fig. 9 of arXiv 1708.05493")
 
@@ -185,6 +184,10 @@ def _shown(measured: dict[str, Any]) -> list[tuple[str, str]]:
     kinds = [kind for kind in (ADVERSARIAL, STALE) if kind in measured]
     apart = {kind: measured[kind]["num_successes"] < measured[kind]["num_adversarial"] for kind in kinds}
     return [(kind, which) for kind in kinds for which in (ALL, SUCCESSES) if which == ALL or apart[kind]]
+
+
+def _title(results: Results, member: str, phase: str, kind: str) -> str:
+    return results.title(member, phase) + (" (old set)" if kind == STALE else "")
 
 
 def _counts(summary: dict[str, Any]) -> str:

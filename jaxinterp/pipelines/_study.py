@@ -17,7 +17,7 @@ class Member:
 
     Attributes:
         name: names it in every table and file.
-        build: makes the model; called when its weights are needed, and under `jax.eval_shape` for its shapes.
+        build: makes the model; called when its weights are needed, and under `models.abstract` for its shapes.
         layer: the layer whose units are studied.
     """
 

@@ -119,6 +119,19 @@ def test_a_read_only_folder(images, weights, tmp_path, capsys):
     assert "locked" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "recipe, knobs, expected",
+    [
+        ("imagenet_sample", ["--images", "nowhere", "--weights", "nowhere"], "13 x 13 x 512"),
+        ("adv_inception_v3", ["--images", "nowhere"], "8 x 8 x 2048"),
+    ],
+)
+def test_show_needs_neither_weights_nor_images(recipe, knobs, expected, capsys):
+    assert main(["show", f"configs/{recipe}.py", *knobs]) == 0
+    studied = [line for line in capsys.readouterr().out.splitlines() if line.endswith("<- studied")]
+    assert expected in studied[-1]
+
+
 def test_show_computes_nothing(images, weights, capsys):
     weights.unlink()
     assert main(["show", "configs/quickstart.py", "--epsilon", "8/255"]) == 0

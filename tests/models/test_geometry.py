@@ -17,6 +17,16 @@ CASES = {
     "vgg16 variant": lambda: models.vgg16(image_size=40, output_stride=4, pool_size=4, **NARROW),
     "resnet18": lambda: models.resnet18(image_size=75, **NARROW),
     "resnet18 variant": lambda: models.resnet18(image_size=64, output_stride=8, **NARROW),
+    "resnet50": lambda: models.resnet50(image_size=75, **NARROW),
+    "googlenet": lambda: models.googlenet(image_size=95, **NARROW),
+    "inception_v3": lambda: models.inception_v3(image_size=139, aux=False, **NARROW),
+    "inception_v4": lambda: models.inception_v4(image_size=139, **NARROW),
+    "inception_resnet_v2": lambda: models.inception_resnet_v2(image_size=107, **NARROW),
+    "resnetv2_50": lambda: models.resnetv2_50(image_size=75, **NARROW),
+    "densenet121": lambda: models.densenet121(image_size=77, **NARROW),
+    "mobilenet_v2": lambda: models.mobilenet_v2(image_size=67, **NARROW),
+    "cifar_resnet20": lambda: models.cifar_resnet20(image_size=33, **NARROW),
+    "squeezenet1_0": lambda: models.squeezenet1_0(image_size=79, **NARROW),
     "squeezenet1_1": lambda: models.squeezenet1_1(image_size=71, **NARROW),
     "squeezenet1_1 variant": lambda: models.squeezenet1_1(image_size=64, output_stride=8, **NARROW),
 }
@@ -42,7 +52,10 @@ def claimed(layer, size):
     return distance <= (layer.receptive_field - 1) / 2
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = ("inception_v4", "inception_resnet_v2")  # their parts are those of other networks
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CASES])
 def test_receptive_fields_are_exact(name):
     model = CASES[name]()
     reached = seen(model)

@@ -84,7 +84,7 @@ def test_two_builds_share_one_trace_and_other_knobs_do_not():
         traces.append(model.network)
         return model(images)[0]
 
-    first, second = (models.alexnet(pool_size=4, **{**SMALL, "key": jax.random.key(seed)}) for seed in (1, 2))
+    first, second = (models.alexnet(pool_size=4, **dict(SMALL, key=jax.random.key(seed))) for seed in (1, 2))
     assert first.network == second.network
     assert hash(first.network) == hash(second.network)
     assert not np.array_equal(logits(first, IMAGES), logits(second, IMAGES))
@@ -92,12 +92,12 @@ def test_two_builds_share_one_trace_and_other_knobs_do_not():
     assert jax.tree.structure(jax.tree.map(jnp.add, first, second)) == jax.tree.structure(first)
     logits(models.at_size(first, 64), IMAGES)
     assert len(traces) == 1
-    logits(models.alexnet(pool_size=4, **{**SMALL, "dropout": 0.25}), IMAGES)
+    logits(models.alexnet(pool_size=4, **dict(SMALL, dropout=0.25)), IMAGES)
     assert len(traces) == 2
 
 
 def test_vmap_over_models_and_gradients_of_a_layer():
-    builds = [models.alexnet(pool_size=4, **{**SMALL, "key": jax.random.key(seed)}) for seed in (1, 2)]
+    builds = [models.alexnet(pool_size=4, **dict(SMALL, key=jax.random.key(seed))) for seed in (1, 2)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *builds)
     both = jax.jit(jax.vmap(lambda model: model(IMAGES)[0]))(stacked)
     for got, model in zip(both, builds, strict=True):

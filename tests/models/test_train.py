@@ -13,7 +13,7 @@ from jax.test_util import check_grads
 from jaxinterp import Model, models
 from jaxinterp._mesh import AXIS, data_mesh
 from jaxinterp.models._flow import image_flow
-from jaxinterp.models._ops import batch_norm
+from jaxinterp.models._ops import Norms, batch_norm
 
 SMALL: dict[str, Any] = {"num_classes": 4, "width": 1 / 16, "image_size": 32, "output_stride": 8, "key": jax.random.key(0)}
 IMAGES = jnp.asarray(np.random.default_rng(1).random((8, 32, 32, 3), np.float32))
@@ -96,7 +96,7 @@ def test_gradient_of_batch_normalisation():
     class Normalise(nn.Module):
         @nn.compact
         def __call__(self, value):
-            return batch_norm(image_flow(jnp.asarray(value)), "bn", train=True, axis_name=None).value
+            return batch_norm(image_flow(jnp.asarray(value)), "bn", Norms(True, [])).value
 
     value = jnp.asarray(np.random.default_rng(0).standard_normal((3, 2, 2, 2)), jnp.float32)
     variables = Normalise().init(jax.random.key(0), value)

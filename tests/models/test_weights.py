@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from jaxinterp import Model, models
+from jaxinterp.models._weights import torchvision_shapes
 
 SMALL: dict[str, Any] = {"num_classes": 3, "width": 1 / 32, "image_size": 32, "output_stride": 8}
 BUILDS: dict[str, Any] = {
@@ -22,7 +24,7 @@ EVALUATE = jax.jit(lambda model, images: model(images)[0])
 
 
 def resnet(seed=0, **knobs):
-    return models.resnet18(**{**SMALL, "key": jax.random.key(seed), **knobs})
+    return models.resnet18(**(dict(SMALL, key=jax.random.key(seed)) | knobs))
 
 
 @pytest.fixture
@@ -138,13 +140,11 @@ def test_counters_may_be_absent(saved):
 
 
 def test_what_is_no_file_of_weights_is_refused(tmp_path, saved):
-    with pytest.raises(
-        ValueError, match=r"expected a \.safetensors file of weights, got .*none\.safetensors, which is not there"
-    ):
+    with pytest.raises(ValueError, match=r"expected a file of weights, got .*none\.safetensors, which is not there; "):
         models.load(tmp_path / "none.safetensors", resnet())
     for content in (b"", b"PK\x03\x04 not weights at all", saved.read_bytes()[:-100], b"\x02\x00\x00\x00\x00\x00\x00\x00[]"):
         saved.write_bytes(content)
-        with pytest.raises(ValueError, match=r"expected a \.safetensors file, got .*, which is none: .*\.$") as caught:
+        with pytest.raises(ValueError, match=r"expected a file of weights, got .*weights\.safetensors, .*; .*\.$") as caught:
             models.load(saved, resnet())
         assert "\n" not in str(caught.value)
 
@@ -196,10 +196,68 @@ def test_resizing_inside():
     assert models.at_size(models.at_size(wide, 40), 48).network == wide.network
     assert wide.params is model.params
     means = np.asarray(small).reshape(2, 16, 2, 16, 2, 3).mean((2, 4))
-    coarse = models.alexnet(key=jax.random.key(0), pool_size=1, **{**SMALL, "image_size": 16})
+    coarse = models.alexnet(key=jax.random.key(0), pool_size=1, **dict(SMALL, image_size=16))
     half = models.at_size(coarse, 32)  # between pixels at exactly half the size: the mean of four
     np.testing.assert_allclose(EVALUATE(half, small), EVALUATE(coarse, means), rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="expected images of 48 x 48, got 32 x 32"):
         wide(small)
     with pytest.raises(ValueError, match="expected size >= 1, got 0"):
         models.at_size(model, 0)
+
+
+def test_an_exported_network_has_every_name_of_torchvisions_and_comes_back(tmp_path):
+    model = models.resnet18(num_classes=3, width=1 / 32, key=jax.random.key(0))
+    path = tmp_path / "exported.safetensors"
+    models.export(model, path)
+    counters = {f"{module}.num_batches_tracked" for module in model.stats}
+    assert set(load_file(path)) == set(torchvision_shapes(model.params, model.stats)) | counters
+    assert models.fingerprint(models.load(path, model)) == models.fingerprint(model)
+    with safe_open(path, "np") as opened:
+        about = opened.metadata()
+    assert about["format"] == "pt" and about["image_size"] == "224" and about["mean"] == "[0.485, 0.456, 0.406]"
+
+
+def test_a_folded_network_is_exported_with_its_normalisation(tmp_path):
+    model = models.cifar_resnet20(width=1 / 4, image_size=16, key=jax.random.key(0))
+    path = tmp_path / "exported.safetensors"
+    models.export(models.at_size(models.fold_batch_norm(model), 20), path)
+    images = jnp.asarray(np.random.default_rng(0).random((2, 16, 16, 3), np.float32))
+    again = models.load(path, model)
+    np.testing.assert_allclose(EVALUATE(again, images), EVALUATE(model, images), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("build, knobs", [(models.resnet18, {"output_stride": 8}), (models.alexnet, {"batch_norm": True})])
+def test_what_torchvision_does_not_have_is_not_exported(tmp_path, build, knobs):
+    model = build(num_classes=2, width=1 / 64, image_size=64, key=jax.random.key(0), **knobs)
+    with pytest.raises(ValueError, match="expected a network that torchvision has, got a variant with"):
+        models.export(model, tmp_path / "none.safetensors")
+    assert not (tmp_path / "none.safetensors").exists()
+
+
+def test_a_new_head_keeps_the_other_weights(saved):
+    knobs = dict(SMALL, num_classes=1000)
+    model = models.resnet18(**knobs, weights=saved, head=7, key=jax.random.key(3))
+    assert model.num_classes == model.layer("logits").shape[-1] == 7
+    assert model.params["fc"]["kernel"].shape == (16, 7)
+    old = resnet()
+    for name in set(old.params) - {"fc"}:
+        for leaf, value in old.params[name].items():
+            np.testing.assert_array_equal(model.params[name][leaf], value)
+    again = models.resnet18(**knobs, weights=saved, head=7, key=jax.random.key(3))
+    assert models.fingerprint(again) == models.fingerprint(model)
+    with pytest.raises(ValueError, match="expected both weights and key with head"):
+        models.resnet18(**knobs, weights=saved, head=7)
+    with pytest.raises(ValueError, match="expected head >= 1, got 0"):
+        models.resnet18(**knobs, weights=saved, head=0, key=jax.random.key(3))
+
+
+def test_auxiliary_classifiers_of_a_file_may_be_left_out(tmp_path):
+    with_aux = models.googlenet(num_classes=3, width=1 / 32, image_size=32, key=jax.random.key(0))
+    path = tmp_path / "aux.safetensors"
+    models.save(with_aux, path)
+    without = models.googlenet(num_classes=3, width=1 / 32, image_size=32, aux=False, weights=path)
+    images = jnp.asarray(np.random.default_rng(0).random((2, 32, 32, 3), np.float32))
+    np.testing.assert_allclose(EVALUATE(without, images), EVALUATE(with_aux, images), rtol=1e-5, atol=1e-7)
+    assert {"aux1", "aux2"} & {layer.name for layer in without.layers} == set()
+    headed = models.googlenet(width=1 / 32, image_size=32, weights=path, head=5, key=jax.random.key(1))
+    assert headed.layer("aux1").shape == headed.layer("logits").shape == (1, 1, 5)
