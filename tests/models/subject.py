@@ -1,0 +1,99 @@
+"""The networks of `jaxinterp.models` under the recipe's weights: what is compared with a fixture or with PyTorch itself."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxinterp import Model, models
+from jaxinterp.models._weights import torchvision_shapes, torchvision_state
+from tests.models import recipe
+
+_AXES = {1: ((0,), (0,)), 2: ((1, 0), (1, 0)), 4: ((3, 2, 0, 1), (2, 3, 1, 0))}
+"""Axes of a weight: PyTorch's by ours, ours by PyTorch's."""
+
+_QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+"""Compiles three times as fast; convolutions are library calls and run as fast as ever."""
+
+_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+class Answers(NamedTuple):
+    """What a network answers, on the host.
+
+    Attributes:
+        activations: layer -> `[n h w u]` or `[n u]`, in evaluation.
+        training: the same in training mode, every image counted in the batch statistics, nothing dropped.
+        statistics: PyTorch's name -> running mean or variance after that batch.
+    """
+
+    activations: dict[str, np.ndarray]
+    training: dict[str, np.ndarray]
+    statistics: dict[str, np.ndarray]
+
+
+def outline(builder: str, knobs: dict[str, Any]) -> Model:
+    """A network with the recipe's normalisation and with shapes in place of weights."""
+    knobs = {"mean": recipe.MEAN, "std": recipe.STD, **knobs}
+    return jax.eval_shape(lambda: getattr(models, builder)(key=jax.random.key(0), **knobs))
+
+
+def shapes(model: Model) -> dict[str, tuple[int, ...]]:
+    """PyTorch's name -> shape of every weight."""
+    return torchvision_shapes(model.params, model.stats)
+
+
+def filled(model: Model, *, gain: float) -> Model:
+    """The outline with the recipe's weights, float32."""
+    params, stats = jax.tree_util.tree_map_with_path(
+        lambda path, like: _weight(path[-2].key, path[-1].key, like.shape, gain), (model.params, model.stats)
+    )
+    return Model(params, stats, model.network)
+
+
+def _weight(module: str, leaf: str, shape: tuple[int, ...], gain: float) -> jax.Array:
+    there, back = _AXES[len(shape)]
+    value = recipe.weight(f"{module}.{_LEAVES[leaf]}", tuple(shape[axis] for axis in there), gain=gain)
+    return jnp.asarray(value.transpose(back))
+
+
+def answers(model: Model, images: np.ndarray, training_images: np.ndarray | None, *, dtype: str) -> Answers:
+    """What the network computes in that type, as one program.
+
+    Args:
+        model: with float32 weights, which every type holds exactly.
+        images: `[n h w c]`, in evaluation.
+        training_images: the same in training mode; None leaves it out.
+        dtype: "float32" or "float64".
+    """
+
+    def run(model: Any, images: Any, training_images: Any) -> Any:
+        model = jax.tree.map(lambda leaf: leaf.astype(dtype), model)
+        activations = model(images)[1]
+        if training_images is None:
+            return activations, {}, model.stats
+        network = model.network
+        _, trained, stats = network.apply(model.params, model.stats, training_images, key=None, taps={}, train=True)
+        return activations, trained, stats
+
+    with jax.enable_x64(dtype == "float64"):
+        batches = [None if batch is None else jnp.asarray(batch, dtype) for batch in (images, training_images)]
+        compiled = _compile(jax.jit(run).lower(model, *batches))
+        activations, trained, stats = jax.device_get(compiled(model, *batches))
+    return Answers(activations, trained, torchvision_state({}, stats))
+
+
+def _compile(lowered: Any) -> Any:
+    """A program that runs once need not be fast; XLA may rename its switches, so they are not relied on."""
+    try:
+        return lowered.compile(compiler_options=_QUICK)
+    except jax.errors.JaxRuntimeError as error:
+        if "No such compile option" not in str(error):
+            raise
+        return lowered.compile()
