@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from jaxinterp._base import Layer
 from jaxinterp.models._trail import (
@@ -93,11 +94,8 @@ def layer_of(name: str, shape: tuple[int, ...], trail: Trail | None, image_size:
 
 def reaches(program: ClosedJaxpr, output: int) -> set[Any]:
     """The variables of a program that its output number `output` depends on."""
-    needed = {var for var in [program.jaxpr.outvars[output]] if not isinstance(var, Literal)}
-    for equation in reversed(program.jaxpr.eqns):
-        if needed.intersection(equation.outvars):
-            needed.update(var for var in equation.invars if not isinstance(var, Literal))
-    return needed
+    kept, _ = dce_jaxpr(program.jaxpr, [number == output for number in range(len(program.jaxpr.outvars))])
+    return {*kept.invars, *(var for equation in kept.eqns for var in equation.outvars)}
 
 
 def _span_along(axis: Axis, wanted: int) -> Span | None:

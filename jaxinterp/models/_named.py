@@ -120,10 +120,10 @@ def named(name: str, value: Array) -> Array:
         The activation, or what a tap makes of it.
 
     Example:
-        >>> import jax, jax.numpy as jnp
+        >>> import jax, jax.numpy as jnp, jaxinterp as ji
         >>> def apply(params, images):
-        ...     return named("relu", jax.nn.relu(images @ params)).mean((1, 2))
-        >>> model = from_function(apply, jnp.ones((3, 10)), image_size=8, layers=("relu",))
+        ...     return ji.models.named("relu", jax.nn.relu(images @ params)).mean((1, 2))
+        >>> model = ji.models.from_function(apply, jnp.ones((3, 10)), image_size=8, layers=("relu",))
         >>> model.layer("relu").shape
         (8, 8, 10)
     """

@@ -12,6 +12,7 @@ from flax import nnx
 from jax import Array
 
 from jaxinterp._base import Layer, Model
+from jaxinterp.models._geometry import reaches
 from jaxinterp.models._named import Passage, current
 from jaxinterp.models._own import PerChannel, own_model
 from jaxinterp.models._resized import inner
@@ -50,18 +51,13 @@ class Nnx:
     ) -> tuple[Any, Any]:
         """Makes a module of its own for this call, with every call of a submodule as a site."""
         module = self.merged(params, stats, key=jax.random.key(0) if key is None else key, train=train)
-        before = self._counts(module)
         for path, part in list(nnx.iter_modules(module)):
             if callable(part):
                 passage.paths[id(part)] = tuple(map(str, path))
                 part.__class__ = _heard(type(part))
         logits = module(images, **(self.train_call if train else self.call))
-        if key is None and any(old is not new for old, new in zip(before, self._counts(module), strict=True)):
-            raise ValueError(
-                "expected a module that draws nothing at random when it is evaluated; switch it off with call={...}."
-            )
         after = _flat(module)
-        return logits, {name: after[path].get_value() for name, path in self.names if name in stats}
+        return logits, {name: _array(after[path]) for name, path in self.names if name in stats}
 
     def merged(self, params: Any, stats: Any, *, key: Array, train: bool) -> Any:
         """A new module with these variables, whose random streams begin with the key."""
@@ -73,13 +69,13 @@ class Nnx:
             state[*path, "count"] = jnp.zeros(shape, jnp.uint32)
         return nnx.merge(self.graphs[train], _nested(state))
 
-    def _counts(self, module: Any) -> list[Any]:
-        """How often each stream was drawn from; another object after every draw."""
-        flat = _flat(module)
-        return [flat[*path, "count"].get_value() for path, _ in self.streams]
-
     def __repr__(self) -> str:
         return self.graphs[0].nodes[0].type.__name__
+
+
+def _array(leaf: Any) -> Any:
+    """What a variable holds; an array that is an attribute by itself holds itself."""
+    return leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
 
 
 def _flat(module: Any) -> dict[Any, Any]:
@@ -180,10 +176,10 @@ def from_nnx(
             continue
         name = ".".join(map(str, path))
         names.append((name, path))
-        (params if isinstance(variable, nnx.Param) else stats)[name] = variable.get_value()
+        (params if isinstance(variable, nnx.Param) else stats)[name] = _array(variable)
     call = dict(call or {})
     train_call = call if train_call is None else dict(train_call)
-    return own_model(
+    model = own_model(
         Nnx(graphs, value_of((graphs, call, train_call)), call, train_call, tuple(streams), tuple(names)),
         params,
         stats,
@@ -195,6 +191,23 @@ def from_nnx(
         mean=mean,
         std=std,
     )
+    if streams:
+        _check_still(model)
+    return model
+
+
+def _check_still(model: Model) -> None:
+    """Raises `ValueError` where evaluation draws at random."""
+    network = model.network
+    shape = (2, network.image_size, network.image_size, getattr(network, "num_channels", 3))
+
+    def evaluate(model: Model, images: Array, key: Array) -> Array:
+        return network.apply(model.params, model.stats, images, key=key, taps={}, train=False)[0]
+
+    shapes = jax.eval_shape(lambda model: (model, jnp.zeros(shape), jax.random.key(0)), model)
+    program = jax.make_jaxpr(evaluate)(*shapes)
+    if program.jaxpr.invars[-1] in reaches(program, 0):
+        raise ValueError("expected a module that draws nothing at random when it is evaluated; switch it off with call={...}.")
 
 
 def to_nnx(model: Model) -> nnx.Module:

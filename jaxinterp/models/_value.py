@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import types
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 class Value:
     """Something compared by parts, whose hash is computed once."""
 
-    __slots__ = ("_hash", "_parts")
+    __slots__ = ("__weakref__", "_hash", "_parts")
 
     def __init__(self, parts: Any) -> None:
         self._parts = parts
@@ -25,6 +26,10 @@ class Value:
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Value) and self._hash == other._hash and self._parts == other._parts)
+
+
+_VALUES: weakref.WeakValueDictionary[Value, Value] = weakref.WeakValueDictionary()
+"""Equal values are one object for as long as any is in use: comparing two builds then takes no time."""
 
 
 class _Same:
@@ -49,7 +54,8 @@ def value_of(code: Any) -> Value:
     Raises:
         ValueError: where an array is closed over, which would be a constant of every compiled program.
     """
-    return Value(_parts(code, "it", ()))
+    value = Value(_parts(code, "it", ()))
+    return _VALUES.setdefault(value, value)
 
 
 def _parts(value: Any, where: str, above: tuple[int, ...]) -> Any:

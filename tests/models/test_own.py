@@ -16,6 +16,7 @@ from tests.models.own_networks import BUILDS, CLASSES, LAST, PLAIN, SIZE, NnxBlo
 
 IMAGES = jnp.asarray(np.random.default_rng(1).random((8, SIZE, SIZE, 3)), jnp.float32)
 LABELS = np.arange(8) % CLASSES
+KEY = jax.random.key(0, impl="rbg")  # dropout compiles in no time
 EVALUATE = jax.jit(lambda model, images: model(images))
 SILENCED = jax.jit(
     lambda model, images, layer: model(images, taps={layer: lambda a: a.at[..., 2].set(0.0)})[0], static_argnums=2
@@ -92,9 +93,9 @@ def test_a_tap_on_every_layer_reaches_the_logits_and_is_what_is_recorded(kind):
 @every_kind
 def test_training_returns_new_statistics_and_evaluation_keeps_them(kind):
     model = BUILDS[kind]()
-    logits, _, stats = TRAIN(model, IMAGES, jax.random.key(0))
-    again, _, _ = TRAIN(model, IMAGES, jax.random.key(0))
-    other, _, _ = TRAIN(model, IMAGES, jax.random.key(1))
+    logits, _, stats = TRAIN(model, IMAGES, KEY)
+    again, _, _ = TRAIN(model, IMAGES, KEY)
+    other, _, _ = TRAIN(model, IMAGES, jax.random.fold_in(KEY, 1))
     np.testing.assert_array_equal(logits, again)
     assert not np.array_equal(logits, other)
     assert jax.tree.structure(stats) == jax.tree.structure(model.stats)
@@ -158,10 +159,6 @@ def test_attacks_tracing_and_statistics_work(kind):
     result = attacks.run(attacks.pgd(0.1, num_steps=3), model, IMAGES, labels, key=jax.random.key(0))
     harder = optax.softmax_cross_entropy_with_integer_labels(EVALUATE(model, result.adversarial)[0], jnp.asarray(labels))
     assert (harder > optax.softmax_cross_entropy_with_integer_labels(EVALUATE(model, IMAGES)[0], jnp.asarray(labels))).all()
-    joint = attacks.run(
-        attacks.ensemble_optimization(num_steps=2), (model, linen(3)), IMAGES, LABELS, targets=LABELS, key=jax.random.key(0)
-    )
-    assert joint.adversarial.shape == IMAGES.shape
     found = jax.jit(functools.partial(tracing.prediction_difference, layer=layer))(model, IMAGES, jnp.asarray(labels))
     logits, maps = EVALUATE(model, IMAGES)
     gone = jax.nn.softmax(logits) - jax.nn.softmax(SILENCED(model, IMAGES, layer))
@@ -181,21 +178,25 @@ def test_attacks_tracing_and_statistics_work(kind):
 def test_training_steps_learn(kind):
     model = BUILDS[kind]()
     batch = make_batch(8)._replace(image=IMAGES, label=jnp.asarray(LABELS, jnp.int32))
-    objective = training.consistent(attacks.fgsm(2 / 255), layer=LAST[kind])
+    objective = training.consistent(attacks.fgsm(2 / 255), layer=LAST[kind]) if kind == "nnx" else training.standard()
     optimizer = optax.adam(0.01)
     step = jax.jit(training.train_step(objective, optimizer))
     state, losses = training.init_state(optimizer, model), []
     for _ in range(8):
-        state, metrics = step(jax.random.key(0), state, batch)
+        state, metrics = step(KEY, state, batch)
         losses.append(float(metrics["loss"]))
     assert losses[-1] < losses[0]
     assert any(not np.array_equal(*pair) for pair in zip(*map(jax.tree.leaves, (model.stats, state.model.stats)), strict=True))
-    mesh = _mesh.data_mesh(4)
-    start = jax.device_put(jax.tree.map(jnp.copy, training.init_state(optimizer, model)), _mesh.replicated(mesh))
-    spread, _ = training.sharded_step(training.standard(), optimizer, mesh)(
-        jax.random.key(0), start, jax.device_put(batch, _mesh.sharded(mesh))
-    )
-    assert jax.tree.structure(spread.model) == jax.tree.structure(model)
+    spread = training.sharded_step(training.standard(), optimizer, _mesh.data_mesh(4))
+    after, _ = jax.eval_shape(spread, KEY, training.init_state(optimizer, model), batch)
+    assert jax.tree.structure(after.model) == jax.tree.structure(model)
+
+
+def test_models_of_every_kind_are_one_ensemble():
+    ensemble = tuple(build() for build in BUILDS.values())
+    attack = attacks.ensemble_optimization(num_steps=2)
+    result = attacks.run(attack, ensemble, IMAGES, LABELS, targets=LABELS, key=jax.random.key(0))
+    assert result.adversarial.shape == IMAGES.shape
 
 
 @every_kind
@@ -225,7 +226,7 @@ def test_an_nnx_module_is_left_alone_and_its_weights_come_back():
     network, model = module(0), flax_nnx(0)
     kept = nnx.Not(nnx.RngState)
     before, graph = jax.tree.map(jnp.copy, nnx.to_pure_dict(nnx.state(network, kept))), nnx.graphdef(network)
-    TRAIN(model, IMAGES, jax.random.key(0))
+    TRAIN(model, IMAGES, KEY)
     assert jax.tree.all(jax.tree.map(np.array_equal, before, nnx.to_pure_dict(nnx.state(network, kept))))
     assert nnx.graphdef(network) == graph
     kinds = {NnxNet, NnxBlock, nnx.List, nnx.Conv, nnx.BatchNorm, nnx.Dropout, nnx.Linear}
@@ -240,3 +241,30 @@ def test_an_nnx_module_is_left_alone_and_its_weights_come_back():
 def test_last_conv_has_to_be_told():
     with pytest.raises(ValueError, match=r"expected a model whose last convolution is named; write last_conv= one of block1/"):
         models.last_conv(linen(last_conv=None))
+
+
+class Odd(nnx.Module):
+    """An array that is no variable, a static dict, and a checkpoint around a part with statistics and dropout."""
+
+    def __init__(self, *, rngs):
+        self.shift, self.knobs = jnp.ones(3), {"relu": jax.nn.relu}
+        zeros = nnx.initializers.zeros_init()  # nothing to compile
+        self.conv, self.norm = nnx.Conv(3, 4, (3, 3), kernel_init=zeros, rngs=rngs), nnx.BatchNorm(4, rngs=rngs)
+        self.dropout, self.head = nnx.Dropout(0.5, rngs=rngs), nnx.Linear(4, CLASSES, kernel_init=zeros, rngs=rngs)
+
+    @nnx.remat
+    def block(self, images):
+        return self.dropout(self.norm(self.conv(images + self.shift[None, None, None])))
+
+    def __call__(self, images):
+        return self.head(models.named("after", self.knobs["relu"](self.block(images))).mean((1, 2)))
+
+
+def test_nnx_modules_with_arrays_and_checkpoints():
+    model = models.from_nnx(Odd(rngs=nnx.Rngs(0)), image_size=SIZE)
+    assert [layer.name for layer in model.layers] == ["after", "head", "logits"]
+    assert model.layer("after").receptive_field == 3
+    assert set(model.stats) == {"shift", "norm.mean", "norm.var"}
+    logits, _, stats = jax.eval_shape(lambda model: model.train(IMAGES, key=jax.random.key(0)), model)
+    assert logits.shape == (8, CLASSES)
+    assert jax.tree.structure(stats) == jax.tree.structure(model.stats)
