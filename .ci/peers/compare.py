@@ -6,6 +6,7 @@ Nothing is reduced here. PyTorch, in float64, is the reference; a deviation is r
 """
 
 import argparse
+import copy
 import pathlib
 import sys
 import tempfile
@@ -25,13 +26,17 @@ from tests.models import recipe, subject
 LIMITS = {
     "eval f32": 1e-4,
     "eval f64": 1e-9,
-    "train f32": 1e-3,
+    "train f32": 1e-2,
+    "torch f32": 1e-2,
     "train f64": 1e-9,
     "stats f64": 1e-9,
     "native f32": 1e-4,
     "folded f64": 1e-9,
 }
-"""Columns of the table, and the largest deviation that each may have."""
+"""Columns of the table, and the largest deviation that each may have.
+
+In training, few values to a normalisation magnify what float32 rounds: "torch f32" is PyTorch's own deviation there.
+"""
 
 
 class Worst(NamedTuple):
@@ -57,6 +62,7 @@ def compare(name: str, peer: Peer, folder: pathlib.Path) -> dict[str, Worst]:
 
     reference = torch_side.activations(module.eval(), sites, images)
     far = torch_side.activations(module, sites, native)
+    rounded = torch_side.activations(copy.deepcopy(module).float().train(), sites, trained_on)
     trained = torch_side.activations(module.train(), sites, trained_on)
     running = {name: value for name, value in torch_side.state(module).items() if ".running_" in name}
     single = subject.answers(model, images, trained_on, dtype="float32")
@@ -65,12 +71,13 @@ def compare(name: str, peer: Peer, folder: pathlib.Path) -> dict[str, Worst]:
         "eval f32": _worst(single.activations, reference),
         "eval f64": _worst(double.activations, reference),
         "train f32": _worst(single.training, trained),
+        "torch f32": _worst(rounded, trained),
         "train f64": _worst(double.training, trained),
         "stats f64": _worst(double.statistics, running),
     }
     if running:
         found["folded f64"] = _worst(_folded(model, images), reference)
-    del single, double, reference, trained
+    del single, double, rounded, reference, trained
     wide = _imported(name, peer, None, folder, image_size=peer.native_size)
     found["native f32"] = _worst(subject.answers(wide, native, None, dtype="float32").activations, far)
     return found

@@ -54,14 +54,16 @@ def filled(model: Model, *, gain: float) -> Model:
     return Model(trees["params"], trees["batch_stats"], model.network)
 
 
-def answers(model: Model, images: np.ndarray, training_images: np.ndarray | None, *, dtype: str) -> Answers:
-    """What the network computes in that type, as one program.
+def answers(model: Model, images: np.ndarray, training_images: np.ndarray | None, *, dtype: str, jit: bool = True) -> Answers:
+    """What the network computes in that type.
 
     Args:
         model: with float32 weights, which every type holds exactly.
         images: `[n h w c]`, in evaluation.
         training_images: the same in training mode; None leaves it out.
         dtype: "float32" or "float64".
+        jit: as one program; otherwise operation by operation, which is faster where many blocks are equal, since each
+            operation is compiled once.
     """
 
     def run(model: Any, images: Any, training_images: Any) -> Any:
@@ -75,8 +77,8 @@ def answers(model: Model, images: np.ndarray, training_images: np.ndarray | None
 
     with jax.enable_x64(dtype == "float64"):
         batches = [None if batch is None else jnp.asarray(batch, dtype) for batch in (images, training_images)]
-        compiled = _compile(jax.jit(run).lower(model, *batches))
-        activations, trained, stats = jax.device_get(compiled(model, *batches))
+        compute = _compile(jax.jit(run).lower(model, *batches)) if jit else run
+        activations, trained, stats = jax.device_get(compute(model, *batches))
     return Answers(activations, trained, torchvision_state({}, stats))
 
 

@@ -3,6 +3,8 @@
 The networks with branches are in `test_parity_branched.py`, so that two workers share the time.
 """
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -15,11 +17,15 @@ def test_pytorch_says_the_same(name):
     parity_checks.check(name)
 
 
-def test_every_published_network_has_a_fixture():
-    built = {fixture.read(name).facts["builder"] for name in fixture.names()}
-    families = ("alexnet", "vgg", "resnet", "squeezenet", "googlenet", "inception", "densenet", "mobilenet", "cifar_resnet")
-    public = {name for name in vars(models) if name.startswith(families) and name[-1].isdigit()} | {"alexnet"}
-    assert public <= built
+def test_every_network_has_a_fixture():
+    kinds = {
+        name: {parameter.kind for parameter in inspect.signature(value).parameters.values()}
+        for name, value in vars(models).items()
+        if inspect.isfunction(value)
+    }
+    keywords_only = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
+    builders = {name for name, kind in kinds.items() if inspect.Parameter.VAR_KEYWORD in kind <= keywords_only}
+    assert builders == {fixture.read(name).facts["builder"] for name in fixture.names()}
 
 
 def test_fixtures_stay_small():
