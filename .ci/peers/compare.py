@@ -68,7 +68,7 @@ def compare(name: str, peer: Peer, folder: pathlib.Path) -> dict[str, Worst]:
         "train f64": _worst(double.training, trained),
         "stats f64": _worst(double.statistics, running),
     }
-    if running and hasattr(models, "fold_batch_norm"):
+    if running:
         found["folded f64"] = _worst(_folded(model, images), reference)
     del single, double, reference, trained
     wide = _imported(name, peer, None, folder, image_size=peer.native_size)
@@ -96,16 +96,17 @@ def _imported(name: str, peer: Peer, module, folder: pathlib.Path, *, image_size
 def _check_export(name: str, peer: Peer, model: Model, folder: pathlib.Path) -> None:
     """Writes the weights, loads them strictly into a fresh module and into a fresh network, and looks for any changed bit."""
     path = folder / f"{name}.out.safetensors"
-    models.save(model, path)
     fresh = peer.build()
-    fresh.load_state_dict(load_file(path), strict=True)
     expected = torch_side.draw(fresh, gain=peer.gain)
-    changed = [key for key, value in fresh.state_dict().items() if not value.equal(expected[key])]
-    if changed:
-        raise ValueError(f"{name}: {len(changed)} weights came back changed; first {changed[0]}")
-    if models.fingerprint(models.load(path, model)) != models.fingerprint(model):
-        raise ValueError(f"{name}: export and import gave another fingerprint")
-    path.unlink()
+    for write in (models.save, models.export):
+        write(model, path)
+        fresh.load_state_dict(load_file(path), strict=True)
+        changed = [key for key, value in fresh.state_dict().items() if not value.equal(expected[key])]
+        if changed:
+            raise ValueError(f"{name}: {len(changed)} weights came back changed; first {changed[0]}")
+        if models.fingerprint(models.load(path, model)) != models.fingerprint(model):
+            raise ValueError(f"{name}: another fingerprint after {write.__name__} and load")
+        path.unlink()
 
 
 def _worst(got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> Worst:

@@ -129,11 +129,11 @@ def mobilenet_v2(module: nn.Module) -> list[Site]:
 
 
 def inception_v4(module: nn.Module) -> list[Site]:
-    """conv1, conv2, conv3, mixed3a, mixed4a, mixed5a, inceptionA1 ... 4, reductionA, B1 ... 7, reductionB, C1 ... 3, ..."""
-    names = ["conv1", "conv2", "conv3", "mixed3a", "mixed4a", "mixed5a"]
-    names += [f"inceptionA{i}" for i in range(1, 5)] + ["reductionA"]
-    names += [f"inceptionB{i}" for i in range(1, 8)] + ["reductionB"]
-    names += [f"inceptionC{i}" for i in range(1, 4)]
+    """conv1 ... conv3, mixed_3a ... mixed_5a, inception_a1 ... reduction_a ... inception_c3, features, logits."""
+    names = ["conv1", "conv2", "conv3", "mixed_3a", "mixed_4a", "mixed_5a"]
+    for kind, count in (("a", 4), ("b", 7), ("c", 3)):
+        names += [f"inception_{kind}{number}" for number in range(1, count + 1)]
+        names += [f"reduction_{kind}"] if kind != "c" else []
     middle = [Site(name, f"features.{i}") for i, name in enumerate(names)]
     return [*middle, features("last_linear"), LOGITS]
 
@@ -153,11 +153,10 @@ def inception_resnet_v2(module: nn.Module) -> list[Site]:
 
 
 def resnetv2(module: nn.Module) -> list[Site]:
-    """stem.conv, stages.0.blocks.0.norm1 (rectified), .shortcut, the block's sum, ..., norm (rectified), features, logits."""
-    sites = outputs("stem.conv")
+    """conv1 (no ReLU), layer1.0.shortcut, layer1.0 (the sum, no ReLU), ..., norm (after its ReLU), features, logits."""
+    sites = [Site("conv1", "stem.conv")]
     for stage, part in enumerate(module.stages):
         for i, block in enumerate(part.blocks):
-            name = f"stages.{stage}.blocks.{i}"
-            shortcut = _shortcut(name, name, "downsample" if block.downsample is not None else None)
-            sites += [Site(f"{name}.norm1", f"{name}.norm1"), shortcut, Site(name, name)]
+            name, path = f"layer{stage + 1}.{i}", f"stages.{stage}.blocks.{i}"
+            sites += [_shortcut(name, path, "downsample" if block.downsample is not None else None), Site(name, path)]
     return [*sites, Site("norm", "norm"), features("head.fc"), LOGITS]

@@ -78,7 +78,7 @@ class GoogLeNet(Body):
         return concat([self._chain(start, name, *steps, norms=norms) for start, steps in branches])
 
     def _auxiliary(self, flow: Flow, name: str, norms: Norms, *, image_size: int) -> Flow:
-        flow = self._chain(flow.map(adaptive_average_pool(flow.value, 4)), name, Step("", 128), norms=norms)
+        flow = self._chain(flow.map(adaptive_average_pool(flow.value, 4)), name, Step("conv", 128), norms=norms)
         flow = relu(dense(flow, f"{name}.fc1", scaled(1024, self.width), image_size=image_size))
         flow = dropout(flow, self.aux_dropout, f"{name}.dropout", train=norms.train, module=self)
         return dense(flow, f"{name}.fc2", self.num_classes, image_size=image_size)

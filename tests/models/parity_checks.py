@@ -2,9 +2,6 @@
 
 from collections.abc import Mapping
 
-import pytest
-
-from jaxinterp import models
 from tests.models import fixture, recipe, subject
 from tests.models.fixture import Fixture
 from tests.models.subject import Answers
@@ -14,9 +11,6 @@ FLOAT32, FLOAT64 = 1e-4, 1e-9
 
 BRANCHED = ("densenet", "googlenet", "inception")
 """What the second test file takes: a worker runs a whole file."""
-
-PENDING: frozenset[str] = frozenset({"inception_v4", "inception_resnet_v2", "resnetv2_50", "resnetv2_101", "resnetv2_152"})
-"""Builders that may be missing still; any other one must exist."""
 
 
 def names(*, branched: bool) -> list[str]:
@@ -28,8 +22,6 @@ def check(name: str) -> None:
     """Fails at the first difference between the network and what PyTorch said."""
     expected = fixture.read(name)
     facts = expected.facts
-    if facts["builder"] in PENDING and not hasattr(models, facts["builder"]):
-        pytest.skip(f"models.{facts['builder']} does not exist yet")
     knobs = facts["knobs"] | {"image_size": facts["image_size"]}
     model = subject.outline(facts["builder"], knobs)
     assert subject.shapes(model) == expected.shapes

@@ -7,11 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinterp import Model, models
-from jaxinterp.models._weights import torchvision_shapes, torchvision_state
+from jaxinterp.models._layout import AXES_IN, torchvision_shapes, torchvision_state, walk
 from tests.models import recipe
-
-_AXES = {1: ((0,), (0,)), 2: ((1, 0), (1, 0)), 4: ((3, 2, 0, 1), (2, 3, 1, 0))}
-"""Axes of a weight: PyTorch's by ours, ours by PyTorch's."""
 
 _QUICK = {
     "xla_backend_optimization_level": 0,
@@ -20,8 +17,6 @@ _QUICK = {
     "xla_cpu_parallel_codegen_split_count": 1,
 }
 """Compiles three times as fast; convolutions are library calls and run as fast as ever."""
-
-_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
 class Answers(NamedTuple):
@@ -41,7 +36,7 @@ class Answers(NamedTuple):
 def outline(builder: str, knobs: dict[str, Any]) -> Model:
     """A network with the recipe's normalisation and with shapes in place of weights."""
     knobs = {"mean": recipe.MEAN, "std": recipe.STD, **knobs}
-    return jax.eval_shape(lambda: getattr(models, builder)(key=jax.random.key(0), **knobs))
+    return models.abstract(lambda: getattr(models, builder)(key=jax.random.key(0), **knobs))
 
 
 def shapes(model: Model) -> dict[str, tuple[int, ...]]:
@@ -51,16 +46,12 @@ def shapes(model: Model) -> dict[str, tuple[int, ...]]:
 
 def filled(model: Model, *, gain: float) -> Model:
     """The outline with the recipe's weights, float32."""
-    params, stats = jax.tree_util.tree_map_with_path(
-        lambda path, like: _weight(path[-2].key, path[-1].key, like.shape, gain), (model.params, model.stats)
-    )
-    return Model(params, stats, model.network)
-
-
-def _weight(module: str, leaf: str, shape: tuple[int, ...], gain: float) -> jax.Array:
-    there, back = _AXES[len(shape)]
-    value = recipe.weight(f"{module}.{_LEAVES[leaf]}", tuple(shape[axis] for axis in there), gain=gain)
-    return jnp.asarray(value.transpose(back))
+    trees: dict[str, dict[str, dict[str, jax.Array]]] = {"params": {}, "batch_stats": {}}
+    names = torchvision_shapes(model.params, model.stats)
+    for name, collection, module, leaf, like in walk(model.params, model.stats):
+        value = recipe.weight(name, names[name], gain=gain).transpose(AXES_IN[len(like.shape)])
+        trees[collection].setdefault(module, {})[leaf] = jnp.asarray(value)
+    return Model(trees["params"], trees["batch_stats"], model.network)
 
 
 def answers(model: Model, images: np.ndarray, training_images: np.ndarray | None, *, dtype: str) -> Answers:
