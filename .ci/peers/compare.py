@@ -11,13 +11,15 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import torch_side
 from networks import PEERS, VERSIONS, Peer
+from packages import torchvision
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 import jaxinterp
 from jaxinterp import Model, models
@@ -50,9 +52,10 @@ def compare(name: str, peer: Peer, folder: pathlib.Path) -> dict[str, Worst]:
     """Column -> the largest deviation of one architecture.
 
     Raises:
-        ValueError: weights that do not pass unchanged from PyTorch to jaxinterp and back.
+        ValueError: other defaults, or weights that do not pass unchanged from PyTorch to jaxinterp and back.
     """
     module = torch_side.build(peer, reduced=False)
+    _check_defaults(name, peer, module)
     model = _imported(name, peer, module, folder, image_size=peer.image_size)
     _check_export(name, peer, model, folder)
     sites = peer.sites(module)
@@ -83,6 +86,23 @@ def compare(name: str, peer: Peer, folder: pathlib.Path) -> dict[str, Worst]:
     return found
 
 
+def _check_defaults(name: str, peer: Peer, module: nn.Module) -> None:
+    """Compares mean, std and side of images, where nothing is said, with what the peer publishes beside its weights."""
+    if peer.origin == "timm":
+        about = module.default_cfg
+        expected = about["mean"], about["std"], about["input_size"][-1]
+    elif peer.origin == "torchvision":
+        about = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].transforms()
+        half = (0.5, 0.5, 0.5) if name in ("googlenet", "inception_v3") else None  # transform_input, inside the network
+        expected = half or tuple(about.mean), half or tuple(about.std), about.crop_size[0]
+    else:
+        return
+    network: Any = models.abstract(lambda: getattr(models, peer.builder)(key=jax.random.key(0), **peer.knobs)).network
+    found = network.mean, network.std, network.image_size
+    if found != expected or peer.native_size != expected[-1]:
+        raise ValueError(f"{name}: expected mean, std and image_size {expected}, got {found}")
+
+
 def _folded(model: Model, images: np.ndarray) -> dict[str, np.ndarray]:
     """The layers of the folded network; folded in float64, since float32 rounds the new kernels."""
     with jax.enable_x64(True):
@@ -90,7 +110,7 @@ def _folded(model: Model, images: np.ndarray) -> dict[str, np.ndarray]:
         return subject.answers(models.fold_batch_norm(exact), images, None, dtype="float64").activations
 
 
-def _imported(name: str, peer: Peer, module, folder: pathlib.Path, *, image_size: int) -> Model:
+def _imported(name: str, peer: Peer, module: nn.Module | None, folder: pathlib.Path, *, image_size: int) -> Model:
     """The network with the weights of a file that PyTorch wrote."""
     path = folder / f"{name}.safetensors"
     if module is not None:

@@ -1,7 +1,6 @@
 """What flows through a network: a map together with where its positions lie on the image, and the named sites it passes."""
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -136,55 +135,78 @@ def global_average(flow: Flow, *, image_size: int) -> Flow:
 
 
 def max_pool(flow: Flow, kernel: int, stride: int, *, padding: int = 0, ceil: bool = False) -> Flow:
-    """Max-pooling; `ceil` keeps the window that hangs over the far edge.
-
-    A tie shares the gradient (PyTorch gives it to the first); after a ReLU ties are zeros, which pass none on.
-    """
-    return _pool(flow, kernel, stride, padding, ceil, jnp.maximum, -np.inf)
+    """Max-pooling; `ceil` keeps the window that hangs over the far edge. Of equal values the first has the gradient."""
+    value = flow.value
+    for axis in (2, 1):
+        value = _max_along(value, _Windows(axis, kernel, stride, padding, ceil))
+    return Flow(value, flow.field.through(kernel, stride, padding))
 
 
 def average_pool(flow: Flow, kernel: int, stride: int, *, padding: int = 0, count_padding: bool = True) -> Flow:
     """Average-pooling; the padding counts as zeros, or not at all."""
-    total = _pool(flow, kernel, stride, padding, False, jnp.add, 0.0)
-    if count_padding or padding == 0:
-        return total.map(total.value / kernel**2)
-    inside = flow.map(jnp.ones((1, *flow.value.shape[1:3], 1), flow.value.dtype))
-    return total.map(total.value / _pool(inside, kernel, stride, padding, False, jnp.add, 0.0).value)
+    total, inside = flow.value, jnp.ones((1, *flow.value.shape[1:3], 1), flow.value.dtype)
+    for axis in (2, 1):
+        windows = _Windows(axis, kernel, stride, padding, False)
+        total, inside = (functools.reduce(jnp.add, windows.slices(value, 0.0)) for value in (total, inside))
+    return Flow(total / (kernel**2 if count_padding else inside), flow.field.through(kernel, stride, padding))
 
 
-def _pool(
-    flow: Flow, kernel: int, stride: int, padding: int, ceil: bool, combine: Callable[[Array, Array], Array], empty: float
-) -> Flow:
-    value = flow.value
-    for axis in (1, 2):
-        size = value.shape[axis]
-        steps = -(-(size + 2 * padding - kernel) // stride) if ceil else (size + 2 * padding - kernel) // stride
-        if ceil and steps * stride >= size + padding:
-            steps -= 1  # a window must not begin in the padding behind the map
-        high = steps * stride + kernel - size - padding
-        value = _combine_along(value, axis, kernel, stride, padding, high, combine, empty)
-    return Flow(value, flow.field.through(kernel, stride, padding))
+class _Windows(NamedTuple):
+    """Windows of `kernel` positions along an axis, which move by `stride` over a map padded by `padding`."""
+
+    axis: int
+    kernel: int
+    stride: int
+    padding: int
+    ceil: bool
+
+    def slices(self, value: Array, empty: float) -> list[Array]:
+        """The first position of every window, the second, ...; `empty` outside of the map.
+
+        The axis is split into blocks of `stride` positions, so that the transpose of a slice is no scatter but an
+        interleaving: differentiated, several times faster on CPU than strided slices or a window reduction.
+        """
+        axis, stride, size = self.axis, self.stride, value.shape[self.axis]
+        count = self._count(size)
+        blocks = -(-size // stride)
+        whole = _pad(value, axis, 0, blocks * stride - size, empty)
+        whole = whole.reshape(*value.shape[:axis], blocks, stride, *value.shape[axis + 1 :])
+        found = []
+        for place in range(self.kernel):
+            block, phase = divmod(place - self.padding, stride)
+            every = jax.lax.index_in_dim(whole, phase, axis + 1, keepdims=False)
+            found.append(_pad(every, axis, -block, count + block - blocks, empty))
+        return found
+
+    def _count(self, size: int) -> int:
+        spare = size + 2 * self.padding - self.kernel
+        if not self.ceil:
+            return spare // self.stride + 1
+        count = -(-spare // self.stride) + 1
+        return count - ((count - 1) * self.stride >= size + self.padding)  # none begins in the padding behind the map
 
 
-def _combine_along(
-    value: Array,
-    axis: int,
-    kernel: int,
-    stride: int,
-    low: int,
-    high: int,
-    combine: Callable[[Array, Array], Array],
-    empty: float,
-) -> Array:
-    """Combines `kernel` strided slices: differentiated, several times faster on CPU than a window reduction."""
-    pads = [(0, 0, 0)] * value.ndim
-    pads[axis] = (low, high, 0)
-    padded = jax.lax.pad(value, np.asarray(empty, value.dtype), pads)
-    span = (padded.shape[axis] - kernel) // stride * stride + 1
-    best = jax.lax.slice_in_dim(padded, 0, span, stride, axis)
-    for start in range(1, kernel):
-        best = combine(best, jax.lax.slice_in_dim(padded, start, start + span, stride, axis))
-    return best
+def _pad(value: Array, axis: int, low: int, high: int, empty: float) -> Array:
+    """Pads an axis, or crops it where a width is negative."""
+    widths = [(0, 0, 0)] * value.ndim
+    widths[axis] = (low, high, 0)
+    return jax.lax.pad(value, np.asarray(empty, value.dtype), widths)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _max_along(value: Array, windows: _Windows) -> Array:
+    """The maximum of every window along an axis."""
+    return functools.reduce(jnp.maximum, windows.slices(value, -np.inf))
+
+
+@_max_along.defjvp
+def _max_along_jvp(windows: _Windows, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    places = windows.slices(primals[0], -np.inf)
+    best = functools.reduce(jnp.maximum, places)
+    *firsts, moved = windows.slices(tangents[0], 0.0)
+    for place, first in zip(places[-2::-1], firsts[::-1], strict=True):
+        moved = jnp.where(place == best, first, moved)
+    return best, moved
 
 
 def adaptive_average_pool(value: Array, size: int) -> Array:

@@ -182,19 +182,22 @@ def _blocks_convolution(image: Array, kernel: Array, stride: int, pad: int) -> A
     """The convolution of stride `stride` as one of stride 1: every block of stride x stride pixels is one position."""
     n, size, _, channels = image.shape
     window, units = kernel.shape[0], kernel.shape[-1]
-    reach = -(-window // stride)
-    blocks = (size + 2 * pad - window) // stride + reach
-    high = blocks * stride - size - pad
-    edges = ((0, 0, 0), (pad, high, 0), (pad, high, 0), (0, 0, 0))
-    image = jax.lax.pad(image, jnp.zeros((), image.dtype), edges)
+    count = (size + 2 * pad - window) // stride + 1
+    low, front = -(-pad // stride), -pad % stride
+    if -(-(front + window) // stride) > -(-window // stride):  # blocks from the edge of the padding on are fewer
+        image = jax.lax.pad(image, jnp.zeros((), image.dtype), ((0, 0, 0), (pad, 0, 0), (pad, 0, 0), (0, 0, 0)))
+        size, low, front = size + pad, 0, 0
+    reach, blocks = -(-(front + window) // stride), -(-size // stride)
+    spare = (0, blocks * stride - size, 0)
+    image = jax.lax.pad(image, jnp.zeros((), image.dtype), ((0, 0, 0), spare, spare, (0, 0, 0)))
     image = image.reshape(n, blocks, stride, blocks, stride, channels).transpose(0, 1, 3, 2, 4, 5)
-    short = reach * stride - window
-    kernel = jnp.pad(kernel, ((0, short), (0, short), (0, 0), (0, 0)))
+    edges = (front, reach * stride - front - window)
+    kernel = jnp.pad(kernel, (edges, edges, (0, 0), (0, 0)))
     kernel = kernel.reshape(reach, stride, reach, stride, channels, units).transpose(0, 2, 1, 3, 4, 5)
     return jax.lax.conv_general_dilated(
         image.reshape(n, blocks, blocks, -1),
         kernel.reshape(reach, reach, -1, units),
         (1, 1),
-        "VALID",
+        ((low, count - 1 + reach - low - blocks),) * 2,
         dimension_numbers=_NHWC,
     )

@@ -20,6 +20,11 @@ class Span(NamedTuple):
         offset = self.offset + ((kernel - 1) / 2 - low) * self.stride
         return Span(self.stride * stride, offset, self.side + (kernel - 1) * self.stride)
 
+    def at(self, place: int, places: int, step: float) -> "Span":
+        """What one place of a block sees, where this is what the whole block of `places` sees, `step` pixels apart."""
+        reach = (places - 1) * step
+        return Span(self.stride, self.offset - reach / 2 + place * step, self.side - reach)
+
     def union(self, other: "Span") -> "Span":
         """What a sum of the two sees, of equal stride."""
         low = min(self.offset - self.side / 2, other.offset - other.side / 2)
@@ -28,11 +33,16 @@ class Span(NamedTuple):
 
 
 class Factor(NamedTuple):
-    """A part of an axis of an array: `size` positions along an axis of the image, or, with None, along nothing of it."""
+    """A part of an axis of an array: `size` positions along an axis of the image, or, with None, along nothing of it.
+
+    `inside` is set where positions were split into blocks, on the part that counts within a block: the axis of the image,
+    and the pixels from one place to the next. The part that counts blocks sees all their places, until one is chosen.
+    """
 
     size: int
     axis: int | None = None
     span: Span | None = None
+    inside: tuple[int, float] | None = None
 
 
 Axis = tuple[Factor, ...]
@@ -186,8 +196,27 @@ def _reversed(params: dict[str, Any], axes: Sequence[Axis], shapes: Any) -> list
 
 def _sliced(params: dict[str, Any], axes: Sequence[Axis], shapes: Any) -> list[list[Axis]] | None:
     strides = params["strides"] or (1,) * len(axes)
+    axes = _chosen(axes, params["start_indices"], shapes[0])
     cuts = [_cut(axis, *rest) for axis, *rest in zip(axes, params["start_indices"], strides, shapes[0], strict=True)]
     return None if None in cuts else [[cut for cut in cuts if cut is not None]]
+
+
+def _chosen(axes: Sequence[Axis], starts: Sequence[int], shape: Sequence[int]) -> Sequence[Axis]:
+    """The axes after one place of every block was chosen, where a slice does that."""
+    for axis, start, size in zip(axes, starts, shape, strict=True):
+        if size != 1 or len(axis) != 1 or axis[0].inside is None:
+            continue
+        (along_axis, step), places = axis[0].inside, axis[0].size
+        axes = [
+            tuple(
+                factor._replace(span=factor.span.at(start, places, step))
+                if factor.axis == along_axis and factor.span is not None
+                else factor
+                for factor in other
+            )
+            for other in axes
+        ]
+    return axes
 
 
 def _split(params: dict[str, Any], axes: Sequence[Axis], shapes: Any) -> list[list[Axis]] | None:
@@ -237,7 +266,8 @@ def _reshaped(params: dict[str, Any], axes: Sequence[Axis], shapes: Any) -> list
                     return None
                 inner = factor.size // room
                 span = factor.span and factor.span.through(inner, inner, 0)
-                left.insert(0, Factor(inner))
+                inside = None if factor.axis is None or factor.span is None else (factor.axis, factor.span.stride)
+                left.insert(0, Factor(inner, inside=inside))
                 factor = Factor(room, factor.axis, span)
             elif room % factor.size:
                 return None

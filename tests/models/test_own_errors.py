@@ -170,7 +170,7 @@ CASES = {
     "size": (lambda: of(pooled, image_size=0), r"expected image_size and num_channels >= 1, got 0 and 3"),
     "fold": (
         lambda: models.fold_batch_norm(linen()),
-        r"expected a network built with batch_norm=True, got LinenNet of 5 classes",
+        r"expected a network that jaxinterp.models builds, got LinenNet of 5 classes",
     ),
 }
 

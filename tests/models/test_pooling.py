@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxinterp.models._flow import adaptive_average_pool, image_flow, max_pool
+from jaxinterp.models._flow import adaptive_average_pool, average_pool, image_flow, max_pool
 from jaxinterp.models._ops import _image_convolution
 
 
@@ -21,7 +21,9 @@ def plain_convolution(image, kernel, stride, pad):
     )
 
 
-@pytest.mark.parametrize("size, kernel, stride, pad", [(17, 11, 4, 2), (12, 11, 2, 2), (12, 7, 2, 3), (12, 3, 2, 0)])
+@pytest.mark.parametrize(
+    "size, kernel, stride, pad", [(17, 11, 4, 2), (12, 11, 2, 2), (12, 7, 2, 3), (15, 7, 2, 3), (12, 3, 2, 0), (13, 3, 2, 1)]
+)
 def test_the_image_convolution_and_all_its_derivatives_are_the_plain_one(size, kernel, stride, pad):
     image, weights = random(2, size, size, 3), random(kernel, kernel, 3, 4)
     ours = functools.partial(_image_convolution, stride=stride, pad=pad)
@@ -43,7 +45,7 @@ def test_the_image_convolution_and_all_its_derivatives_are_the_plain_one(size, k
 
 
 @pytest.mark.parametrize(
-    "size, kernel, stride, padding", [(9, 3, 2, 0), (8, 3, 2, 1), (8, 2, 2, 0), (7, 3, 1, 1), (9, 2, 2, 0)]
+    "size, kernel, stride, padding", [(9, 3, 2, 0), (8, 3, 2, 1), (8, 2, 2, 0), (7, 3, 1, 1), (9, 2, 2, 0), (11, 5, 3, 2)]
 )
 def test_max_pool_and_its_gradient_are_the_window_reduction(size, kernel, stride, padding):
     value = random(2, size, size, 3)
@@ -60,6 +62,42 @@ def test_max_pool_and_its_gradient_are_the_window_reduction(size, kernel, stride
     weights = random(*reduced(value).shape)
     got, want = (jax.jit(jax.grad(lambda v, f=f: jnp.sum(f(v) * weights)))(value) for f in (ours, reduced))
     np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+
+
+def test_of_equal_values_the_first_has_the_gradient_in_both_modes():
+    value = jnp.asarray([[5, 5, 1, 7], [5, 5, 1, 7], [0, 2, 2, 7], [0, 2, 2, 7]], jnp.float32)[None, :, :, None]
+
+    def pooled(value):
+        return max_pool(image_flow(value), 3, 2, padding=1).value
+
+    gradient = jax.grad(lambda value: jnp.sum(pooled(value) * jnp.asarray([[1.0, 2], [3, 4]])[None, :, :, None]))(value)
+    expected = np.zeros((4, 4))
+    expected[0, 0], expected[0, 3], expected[1, 0], expected[1, 3] = 1, 2, 3, 4
+    np.testing.assert_array_equal(gradient[0, :, :, 0], expected)
+    random_move = random(1, 4, 4, 1)
+    moved = jax.jvp(pooled, (value,), (random_move,))[1]
+    np.testing.assert_allclose(
+        jnp.sum(moved * jnp.asarray([[1.0, 2], [3, 4]])[None, :, :, None]), jnp.sum(random_move * gradient)
+    )
+
+
+@pytest.mark.parametrize("count_padding", [True, False])
+def test_average_pool_and_its_gradient_are_the_window_reduction(count_padding):
+    value, pads = random(2, 7, 7, 3), ((0, 0), (1, 1), (1, 1), (0, 0))
+
+    def reduced(value):
+        def total(value):
+            return jax.lax.reduce_window(value, 0.0, jax.lax.add, (1, 3, 3, 1), (1, 1, 1, 1), pads)
+
+        return total(value) / (9 if count_padding else total(jnp.ones_like(value)))
+
+    def ours(value):
+        return average_pool(image_flow(value), 3, 1, padding=1, count_padding=count_padding).value
+
+    np.testing.assert_allclose(ours(value), reduced(value), rtol=1e-5, atol=1e-6)
+    weights = random(2, 7, 7, 3) ** 2
+    got, want = (jax.grad(lambda v, f=f: jnp.sum(f(v) * weights))(value) for f in (ours, reduced))
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_ceil_mode_keeps_the_overhanging_window():
