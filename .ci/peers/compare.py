@@ -165,15 +165,21 @@ def main() -> None:
     print(f"{'architecture':20s}", *(f"{column:>11s}" for column in LIMITS), " worst float32 layer in evaluation", flush=True)
     failed = []
     for name in chosen:
-        with tempfile.TemporaryDirectory() as folder:
-            found = compare(name, PEERS[name], pathlib.Path(folder))
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                found = compare(name, PEERS[name], pathlib.Path(folder))
+        except ValueError as error:
+            failed.append(str(error))
+            print(f"{name:20s} {error}", flush=True)
+            continue
         cells = (f"{found[column].value:11.1e}" if column in found else f"{'-':>11s}" for column in LIMITS)
         print(f"{name:20s}", *cells, f" {found['eval f32'].layer}", flush=True)
-        failed += [f"{name} {column} at {worst.layer}" for column, worst in found.items() if not worst.value < LIMITS[column]]
+        wrong = [column for column, worst in found.items() if not worst.value < LIMITS[column]]
+        failed += [f"{name}: {column} deviates by {found[column].value:.1e} at {found[column].layer}" for column in wrong]
     if missing and not known.architecture:
         print(f"not in jaxinterp.models: {', '.join(missing)}")
     if failed:
-        sys.exit(f"expected smaller deviations: {'; '.join(failed)}")
+        sys.exit("\n".join(["failed:", *failed]))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from jax import Array
 from jaxinterp._base import Model
 from jaxinterp.models._flow import Flow, Sites, add, global_average, image_flow, max_pool
 from jaxinterp.models._init import KAIMING_NORMAL, Init, normal
-from jaxinterp.models._network import Body, Knobs, build, check_knobs, choose, scaled
+from jaxinterp.models._network import INCEPTION_MEAN, INCEPTION_STD, Body, Knobs, build, check_knobs, choose, scaled
 from jaxinterp.models._ops import Norms, batch_norm, conv, conv_bn, relu
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -71,8 +71,8 @@ def resnet_v2(depth: int, *, width: float = 1.0, axis_name: str | None = None, *
     """Pre-activation ResNet; layers conv1, layer1.0 ... layer4.2, norm, features (pooled), logits.
 
     A block is named after its sum, which no ReLU has seen; `<block>.shortcut`, such as layer2.0.shortcut, is what it adds,
-    before the addition. norm is the last sum, normalised and after its ReLU. Names of weights are timm's. Smallest
-    image: 1 px.
+    before the addition. norm is the last sum, normalised and after its ReLU. Names of weights are timm's; images are
+    normalised to [-1, 1], as its weights want them. Smallest image: 1 px.
 
     Args:
         depth: 50, 101 or 152 layers with weights.
@@ -94,7 +94,8 @@ def resnet_v2(depth: int, *, width: float = 1.0, axis_name: str | None = None, *
     def body(num_classes: int) -> ResNetV2:
         return ResNetV2(num_classes=num_classes, width=width, blocks=blocks, axis_name=axis_name)
 
-    return build(f"resnetv2_{depth}", body, heads=("head.fc",), last_conv="norm", minimum=1, **knobs)
+    usual = (INCEPTION_MEAN, INCEPTION_STD)
+    return build(f"resnetv2_{depth}", body, heads=("head.fc",), last_conv="norm", minimum=1, usual=usual, **knobs)
 
 
 def resnetv2_50(**knobs: Unpack[ResNetV2Knobs]) -> Model:
