@@ -171,12 +171,9 @@ class _Windows(NamedTuple):
         blocks = -(-size // stride)
         whole = _pad(value, axis, 0, blocks * stride - size, empty)
         whole = whole.reshape(*value.shape[:axis], blocks, stride, *value.shape[axis + 1 :])
-        found = []
-        for place in range(self.kernel):
-            block, phase = divmod(place - self.padding, stride)
-            every = jax.lax.index_in_dim(whole, phase, axis + 1, keepdims=False)
-            found.append(_pad(every, axis, -block, count + block - blocks, empty))
-        return found
+        places = [divmod(place - self.padding, stride) for place in range(self.kernel)]
+        every = {phase: jax.lax.index_in_dim(whole, phase, axis + 1, keepdims=False) for _, phase in places}
+        return [_pad(every[phase], axis, -block, count + block - blocks, empty) for block, phase in places]
 
     def _count(self, size: int) -> int:
         spare = size + 2 * self.padding - self.kernel
