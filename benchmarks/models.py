@@ -1,12 +1,16 @@
 """Forward passes and input gradients a second, of every architecture, plain, folded and in bfloat16.
 
-    python benchmarks/models.py [--smoke] [--against torch] [--networks resnet18 vgg16] [--batch 8]
+    python benchmarks/models.py [--smoke] [--against torch] [--networks resnet18 vgg16] [--batch 8] [--devices 2]
 
 With `--against torch` the same network of torchvision (or timm) runs in the same process, eager, in PyTorch's default
 layout and in channels_last; it wants the packages of .ci/peers/requirements.txt beside jaxinterp. Rounds go through all
 forms in turn, so that what else the machine does falls on all of them alike. Compiling and running are timed apart, after a
 warm-up; a JSON row for each network, with median and quartiles, is appended to benchmarks/results/models.jsonl. The peak
 memory is that of the process so far.
+
+`--devices 2` splits the batch over two devices of one thread each, as the command line does on two cores: XLA runs some
+convolutions on one thread of a device. On Linux, GLIBC_TUNABLES=glibc.malloc.hugetlb=1 spares page faults, since XLA takes and
+returns all temporary memory in every call; a row says whether it was set.
 """
 
 import argparse
@@ -41,12 +45,11 @@ NETWORKS = (
 )
 
 
-def jax_forms(name: str, batch: int) -> tuple[dict[str, Callable[[], Any]], int]:
+def jax_forms(name: str, batch: int, devices: int) -> tuple[dict[str, Callable[[], Any]], int]:
     """Form -> what runs it once, and the side of its images."""
     import jax
-    import jax.numpy as jnp
 
-    from jaxinterp import models
+    from jaxinterp import _mesh, models
 
     knobs: dict[str, Any] = {"batch_norm": True} if name.endswith("_bn") else {}
     model = getattr(models, name.removesuffix("_bn"))(key=jax.random.key(0), **knobs)
@@ -55,7 +58,9 @@ def jax_forms(name: str, batch: int) -> tuple[dict[str, Callable[[], Any]], int]
         forms["jax folded"] = models.fold_batch_norm(model)
         forms["jax folded bfloat16"] = models.with_dtype(forms["jax folded"], "bfloat16")
     size = model.image_size
-    images = jnp.asarray(np.random.default_rng(0).random((batch, size, size, 3), np.float32))
+    mesh = _mesh.data_mesh(devices)
+    forms = jax.device_put(forms, _mesh.replicated(mesh))
+    images = jax.device_put(np.random.default_rng(0).random((batch, size, size, 3), np.float32), _mesh.sharded(mesh))
     forward = jax.jit(lambda model, images: model(images)[0])
     gradient = jax.jit(lambda model, images: jax.grad(lambda images: model(images)[0][:, 0].sum())(images))
 
@@ -103,11 +108,11 @@ def _wait(torch: Any, device: str) -> None:
         torch.cuda.synchronize()
 
 
-def measure(name: str, *, batch: int, rounds: int, against: str | None) -> dict[str, Any]:
+def measure(name: str, *, batch: int, rounds: int, devices: int, against: str | None) -> dict[str, Any]:
     """One row: images a second of every form, as quartiles, and what compiling took."""
     import jax
 
-    runs, size = jax_forms(name, batch)
+    runs, size = jax_forms(name, batch, devices)
     if against == "torch":
         runs |= torch_forms(name, batch, size)
     first, seconds = {}, {form: [] for form in runs}
@@ -128,6 +133,7 @@ def measure(name: str, *, batch: int, rounds: int, against: str | None) -> dict[
         "benchmark": "models",
         "network": name,
         "batch": batch,
+        "devices": devices,
         "image_size": size,
         "rounds": rounds,
         "images_per_second": speed,
@@ -165,12 +171,16 @@ def main() -> None:
     parser.add_argument("--against", choices=["torch"], help="what to run beside")
     parser.add_argument("--networks", nargs="+", default=NETWORKS, help="which; by default a dozen")
     parser.add_argument("--batch", type=int, default=8, help="images at once")
+    parser.add_argument("--devices", type=int, default=1, help="devices to split the batch over")
     parser.add_argument("--rounds", type=int, default=9, help="rounds through all forms")
     known = parser.parse_args()
     networks, batch, rounds = (("cifar_resnet20",), 2, 2) if known.smoke else (known.networks, known.batch, known.rounds)
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", known.devices)
     results = pathlib.Path(__file__).parent / "results" / "models.jsonl"
     for name in networks:
-        row = measure(name, batch=batch, rounds=rounds, against=known.against) | {"smoke": known.smoke}
+        row = measure(name, batch=batch, rounds=rounds, devices=known.devices, against=known.against) | {"smoke": known.smoke}
         print(json.dumps(row), flush=True)
         if not known.smoke:
             results.parent.mkdir(exist_ok=True)
