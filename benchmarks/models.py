@@ -147,7 +147,9 @@ def measure(name: str, *, batch: int, rounds: int, devices: int, against: str | 
         }
     device = jax.devices()[0]
     about = {
+        "commit": _commit(),
         "device": f"{device.device_kind} ({device.platform}, {platform.machine()}, {_cores()} cores)",
+        "malloc": os.environ.get("GLIBC_TUNABLES", ""),
         "jax": jax.__version__,
     }
     if against == "torch":
