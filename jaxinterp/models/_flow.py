@@ -138,7 +138,7 @@ def max_pool(flow: Flow, kernel: int, stride: int, *, padding: int = 0, ceil: bo
     """Max-pooling; `ceil` keeps the window that hangs over the far edge. Of equal values the first has the gradient."""
     value = flow.value
     for axis in (2, 1):
-        value = _max_along(value, _Windows(axis, kernel, stride, padding, ceil))
+        value = _max_along(value, Windows(axis, kernel, stride, padding, ceil))
     return Flow(value, flow.field.through(kernel, stride, padding))
 
 
@@ -146,12 +146,12 @@ def average_pool(flow: Flow, kernel: int, stride: int, *, padding: int = 0, coun
     """Average-pooling; the padding counts as zeros, or not at all."""
     total, inside = flow.value, jnp.ones((1, *flow.value.shape[1:3], 1), flow.value.dtype)
     for axis in (2, 1):
-        windows = _Windows(axis, kernel, stride, padding, False)
+        windows = Windows(axis, kernel, stride, padding, False)
         total, inside = (functools.reduce(jnp.add, windows.slices(value, 0.0)) for value in (total, inside))
     return Flow(total / (kernel**2 if count_padding else inside), flow.field.through(kernel, stride, padding))
 
 
-class _Windows(NamedTuple):
+class Windows(NamedTuple):
     """Windows of `kernel` positions along an axis, which move by `stride` over a map padded by `padding`."""
 
     axis: int
@@ -191,13 +191,13 @@ def _pad(value: Array, axis: int, low: int, high: int, empty: float) -> Array:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _max_along(value: Array, windows: _Windows) -> Array:
+def _max_along(value: Array, windows: Windows) -> Array:
     """The maximum of every window along an axis."""
     return functools.reduce(jnp.maximum, windows.slices(value, -np.inf))
 
 
 @_max_along.defjvp
-def _max_along_jvp(windows: _Windows, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+def _max_along_jvp(windows: Windows, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     places = windows.slices(primals[0], -np.inf)
     best = functools.reduce(jnp.maximum, places)
     *firsts, moved = windows.slices(tangents[0], 0.0)

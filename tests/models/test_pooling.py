@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxinterp.models._flow import adaptive_average_pool, average_pool, image_flow, max_pool
-from jaxinterp.models._ops import _image_convolution
+from jaxinterp.models._ops import _convolve_depthwise, _image_convolution
 
 
 def random(*shape):
@@ -42,6 +42,26 @@ def test_the_image_convolution_and_all_its_derivatives_are_the_plain_one(size, k
 
     for got, want in zip(derivatives(ours, image, weights), derivatives(plain, image, weights), strict=True):
         np.testing.assert_allclose(got, want, rtol=0, atol=2e-5 * float(jnp.abs(want).max()))
+
+
+@pytest.mark.parametrize("size, stride", [(8, 1), (8, 2), (9, 2)])
+def test_the_depthwise_convolution_and_its_derivatives_are_the_plain_one(size, stride):
+    maps, weights = random(2, size, size, 5), random(3, 3, 1, 5)
+
+    def plain(maps, weights):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        pads = ((1, 1), (1, 1))
+        return jax.lax.conv_general_dilated(
+            maps, weights, (stride,) * 2, pads, dimension_numbers=numbers, feature_group_count=5
+        )
+
+    def ours(maps, weights):
+        return _convolve_depthwise(maps, weights, (stride, stride), [(1, 1), (1, 1)], feature_group_count=5)
+
+    np.testing.assert_allclose(ours(maps, weights), plain(maps, weights), rtol=1e-5, atol=1e-5)
+    both = [jax.grad(lambda m, w, f=f: jnp.sum(jnp.sin(f(m, w))), argnums=(0, 1))(maps, weights) for f in (ours, plain)]
+    for got, want in zip(*both, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
