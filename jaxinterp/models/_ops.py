@@ -36,6 +36,13 @@ class Norms(NamedTuple):
     epsilon: float = 1e-5
 
 
+class Affine(NamedTuple):
+    """What a normalisation does to a map `a`: `gain a + shift`, per unit."""
+
+    gain: Array
+    shift: Array
+
+
 def conv(
     flow: Flow,
     name: str,
@@ -46,29 +53,18 @@ def conv(
     padding: int | tuple[int, int] = 0,
     bias: bool = True,
     groups: int = 1,
+    affine: Affine | None = None,
 ) -> Flow:
     """Convolution; `kernel` and `padding` are (rows, columns) where they differ.
+
+    `affine` is applied to what it puts out, by scaling its weights.
 
     The field follows the rows. That is exact wherever a network names a site: what is 1 x 7 in one place is 7 x 1 in
     another, so rows and columns have seen the same.
     """
     window, pads = _pair(kernel), _pair(padding)
-    value = flow.value
-    convolve = _convolve_image if window[0] > stride > 1 and value.shape[-1] <= 4 else None
-    if groups == units == value.shape[-1] > 1:
-        convolve = _convolve_depthwise
-    layer = nn.Conv(
-        units,
-        window,
-        strides=stride,
-        padding=[(pad, pad) for pad in pads],
-        feature_group_count=groups,
-        use_bias=bias,
-        dtype=value.dtype,
-        conv_general_dilated=convolve,
-        name=name,
-    )
-    return Flow(layer(value), flow.field.through(window[0], stride, pads[0]))
+    layer = _Conv(units, window, stride, pads, bias, groups, name=name)
+    return Flow(layer(flow.value, affine), flow.field.through(window[0], stride, pads[0]))
 
 
 def conv_bn(
@@ -83,10 +79,19 @@ def conv_bn(
     bias: bool = False,
     groups: int = 1,
 ) -> Flow:
-    """Convolution and the batch normalisation of what it puts out, of those names; folded, one convolution with a bias."""
+    """Convolution and the batch normalisation of what it puts out, of those names; folded, one convolution with a bias.
+
+    In evaluation the normalisation is applied to the weights, of which there are fewer than values in a batch of maps.
+    """
     norms.folds.append(Fold(*names, bias, norms.epsilon))
-    flow = conv(flow, names[0], units, kernel, stride=stride, padding=padding, bias=bias or norms.folded, groups=groups)
-    return flow if norms.folded else batch_norm(flow, names[1], norms)
+    convolve = functools.partial(
+        conv, flow, names[0], units, kernel, stride=stride, padding=padding, bias=bias or norms.folded, groups=groups
+    )
+    if norms.folded:
+        return convolve()
+    if norms.train:
+        return batch_norm(convolve(), names[1], norms)
+    return convolve(affine=_BatchNorm(norms.axis_name, norms.epsilon, name=names[1])(units, None))
 
 
 def dense(flow: Flow, name: str, units: int, *, image_size: int) -> Flow:
@@ -115,27 +120,61 @@ def dropout(flow: Flow, rate: float, name: str, *, train: bool, module: nn.Modul
 
 def batch_norm(flow: Flow, name: str, norms: Norms) -> Flow:
     """Batch normalisation."""
-    layer = _BatchNorm(axis_name=norms.axis_name, epsilon=norms.epsilon, name=name)
-    return flow.map(layer(flow.value, norms.train))
+    value = flow.value.astype(jnp.promote_types(flow.value.dtype, jnp.float32))
+    layer = _BatchNorm(norms.axis_name, norms.epsilon, name=name)
+    gain, shift = layer(value.shape[-1], value if norms.train else None)
+    return flow.map((value * gain[None, None, None] + shift[None, None, None]).astype(flow.value.dtype))
+
+
+class _Conv(nn.Module):
+    """A convolution with the weights `kernel` and, where it has one, `bias`; computes in the type of its maps."""
+
+    units: int
+    window: tuple[int, int]
+    stride: int
+    pads: tuple[int, int]
+    has_bias: bool
+    groups: int
+
+    @nn.compact
+    def __call__(self, maps: Array, affine: Affine | None) -> Array:
+        channels = maps.shape[-1]
+        kernel = self.param("kernel", nn.initializers.zeros, (*self.window, channels // self.groups, self.units))
+        bias = self.param("bias", nn.initializers.zeros, (self.units,)) if self.has_bias else None
+        if affine is not None:
+            kernel = kernel * affine.gain[None, None, None]
+            bias = affine.shift if bias is None else affine.shift + affine.gain * bias
+        kernel = kernel.astype(maps.dtype)
+        if self.groups == self.units == channels > 1:
+            moved = _depthwise_convolution(maps, kernel, self.stride, self.pads)
+        elif self.window[0] > self.stride > 1 and channels <= 4:
+            moved = _image_convolution(maps, kernel, self.stride, self.pads[0])
+        else:
+            moved = _convolution(maps, kernel, self.stride, self.pads, groups=self.groups)
+        return moved if bias is None else moved + bias.astype(maps.dtype)[None, None, None]
 
 
 class _BatchNorm(nn.Module):
-    """Batch normalisation as PyTorch has it: momentum 0.1, running variance unbiased; statistics at least in float32."""
+    """The weights and statistics of a batch normalisation as PyTorch has it: momentum 0.1, running variance unbiased."""
 
     axis_name: str | None
     epsilon: float
 
     @nn.compact
-    def __call__(self, narrow: Array, train: bool) -> Array:
-        value = narrow.astype(jnp.promote_types(narrow.dtype, jnp.float32))
-        units = value.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, units)
-        bias = self.param("bias", nn.initializers.zeros, units)
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, units)
-        running_var = self.variable("batch_stats", "var", jnp.ones, units)
+    def __call__(self, units: int, value: Array | None) -> Affine:
+        """What it does to its maps.
+
+        Args:
+            units: of the maps.
+            value: in training, the maps whose own statistics are taken; None: the running ones.
+        """
+        scale = self.param("scale", nn.initializers.ones, (units,))
+        bias = self.param("bias", nn.initializers.zeros, (units,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (units,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (units,))
         mean, var = running_mean.value, running_var.value
-        if train:
-            count = value.size // value.shape[-1]
+        if value is not None:
+            count = value.size // units
             mean = jnp.mean(value, axis=(0, 1, 2))
             if self.axis_name is not None:
                 mean = jax.lax.pmean(mean, self.axis_name)
@@ -146,32 +185,34 @@ class _BatchNorm(nn.Module):
             running_mean.value = 0.9 * running_mean.value + 0.1 * mean
             running_var.value = 0.9 * running_var.value + 0.1 * var * (count / max(count - 1, 1))
         gain = scale * jax.lax.rsqrt(var + self.epsilon)
-        return (value * gain[None, None, None] + (bias - mean * gain)[None, None, None]).astype(narrow.dtype)
+        return Affine(gain, bias - mean * gain)
 
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
 
 
-def _convolve_image(
-    image: Array, kernel: Array, strides: tuple[int, int], padding: list[tuple[int, int]], **_: object
-) -> Array:
-    """What `nn.Conv` calls for a strided convolution of the image itself."""
-    return _image_convolution(image, kernel, strides[0], padding[0][0])
+def _convolution(image: Array, kernel: Array, stride: int, pads: tuple[int, int], *, groups: int = 1) -> Array:
+    return jax.lax.conv_general_dilated(
+        image,
+        kernel,
+        (stride, stride),
+        [(pad, pad) for pad in pads],
+        dimension_numbers=_NHWC,
+        feature_group_count=groups,
+    )
 
 
-def _convolve_depthwise(
-    maps: Array, kernel: Array, strides: tuple[int, int], padding: list[tuple[int, int]], **_: object
-) -> Array:
-    """What `nn.Conv` calls for a convolution of every map by itself: a sum over the places of the window.
+def _depthwise_convolution(maps: Array, kernel: Array, stride: int, pads: tuple[int, int]) -> Array:
+    """The convolution of every map by itself: a sum over the places of the window.
 
     XLA's own is ten times slower on CPU, and its strided input gradient a hundred times.
     """
-    (height, width), (top, left) = kernel.shape[:2], (low for low, _high in padding)
+    height, width = kernel.shape[:2]
     moved = [
         cells * kernel[row, column, 0][None, None, None]
-        for row, lines in enumerate(Windows(1, height, strides[0], top, False).slices(maps, 0.0))
-        for column, cells in enumerate(Windows(2, width, strides[1], left, False).slices(lines, 0.0))
+        for row, lines in enumerate(Windows(1, height, stride, pads[0], False).slices(maps, 0.0))
+        for column, cells in enumerate(Windows(2, width, stride, pads[1], False).slices(lines, 0.0))
     ]
     return functools.reduce(jnp.add, moved)
 
@@ -184,7 +225,7 @@ def _image_convolution(image: Array, kernel: Array, stride: int, pad: int) -> Ar
     that of an equal convolution of stride 1 over blocks of stride x stride pixels, which has no holes to multiply:
     ten times faster on CPU (the transpose of a strided convolution is one over a map that is mostly zeros).
     """
-    return jax.lax.conv_general_dilated(image, kernel, (stride,) * 2, ((pad, pad),) * 2, dimension_numbers=_NHWC)
+    return _convolution(image, kernel, stride, (pad, pad))
 
 
 @_image_convolution.defjvp

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxinterp.models._flow import adaptive_average_pool, average_pool, image_flow, max_pool
-from jaxinterp.models._ops import _convolve_depthwise, _image_convolution
+from jaxinterp.models._ops import _depthwise_convolution, _image_convolution
 
 
 def random(*shape):
@@ -56,7 +56,7 @@ def test_the_depthwise_convolution_and_its_derivatives_are_the_plain_one(size, s
         )
 
     def ours(maps, weights):
-        return _convolve_depthwise(maps, weights, (stride, stride), [(1, 1), (1, 1)], feature_group_count=5)
+        return _depthwise_convolution(maps, weights, stride, (1, 1))
 
     np.testing.assert_allclose(ours(maps, weights), plain(maps, weights), rtol=1e-5, atol=1e-5)
     both = [jax.grad(lambda m, w, f=f: jnp.sum(jnp.sin(f(m, w))), argnums=(0, 1))(maps, weights) for f in (ours, plain)]
