@@ -3,6 +3,7 @@
 import os
 import pathlib
 import warnings
+from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
@@ -13,6 +14,7 @@ from jaxtyping import install_import_hook
 install_import_hook("jaxinterp", "beartype.beartype")
 
 import jax
+import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -20,3 +22,10 @@ SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 """Real images, weights and masks, where they are; tests that need them are skipped elsewhere."""
 
 warnings.filterwarnings("ignore", category=DeprecationWarning, module="tensorflow_datasets")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_go_with_the_module() -> Iterator[None]:
+    """Compiled programs are dropped after each file of tests: kept for the whole run they come to gigabytes a worker."""
+    yield
+    jax.clear_caches()

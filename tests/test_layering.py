@@ -50,6 +50,24 @@ def test_imports_go_down():
     assert not wrong
 
 
+ROOMS = {"_files": set(), "_own": {"_resized"}, "_architectures": {"_flow", "_init", "_network", "_ops"}}
+"""The folders under `models`, and what of `models` outside itself each may import; none imports another."""
+
+
+def test_folders_of_models_stand_apart():
+    wrong = [
+        f"{path.name}: {folder} imports {names[1]}"
+        for package, path, tree in _modules()
+        if package == "models" and (folder := path.parent.name) in ROOMS
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jaxinterp.models")
+        for names in [(node.module or "").split(".")[1:]]
+        if names[1] != folder and names[1] not in ROOMS[folder]
+    ]
+    assert not wrong
+    assert {path.name for path in (PACKAGE / "models").iterdir() if (path / "__init__.py").exists()} == set(ROOMS)
+
+
 def test_only_models_import_flax():
     found = [
         path.name

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinterp._base import Model, Network
-from jaxinterp.models._leaves import leaves, load_leaves, save_leaves
+from jaxinterp.models._files._leaves import leaves, load_leaves, save_leaves
+from jaxinterp.models._files._weights import load_into, save_state, torchvision_state
 from jaxinterp.models._network import ConvNet
 from jaxinterp.models._resized import inner
-from jaxinterp.models._weights import load_into, save_state, torchvision_state
 
 
 def load(path: str | os.PathLike[str], network: Network | Model) -> Model:

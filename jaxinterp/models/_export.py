@@ -3,8 +3,8 @@
 import os
 
 from jaxinterp._base import Model
+from jaxinterp.models._files._weights import save_state
 from jaxinterp.models._fold import inner_network, unfold_batch_norm
-from jaxinterp.models._weights import save_state
 
 
 def export(model: Model, path: str | os.PathLike[str]) -> None:

@@ -13,10 +13,10 @@ from jax import Array
 
 from jaxinterp._base import Activations, Layer, Model, Taps
 from jaxinterp.models._abstract import without_weights
-from jaxinterp.models._download import published_weights, weights_file
+from jaxinterp.models._files._download import published_weights, weights_file
+from jaxinterp.models._files._weights import load_into
 from jaxinterp.models._flow import Fold, Sites
 from jaxinterp.models._init import Init, draw
-from jaxinterp.models._weights import load_into
 
 Channels = tuple[float, float, float]
 

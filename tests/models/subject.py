@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinterp import Model, models
-from jaxinterp.models._layout import AXES_IN, torchvision_shapes, torchvision_state, walk
+from jaxinterp.models._files._layout import AXES_IN, torchvision_shapes, torchvision_state, walk
 from tests.models import recipe
 
 _QUICK = {

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from jaxinterp import models
-from jaxinterp.models import _download
-from jaxinterp.models._download import fetch, published_weights, weights_file
+from jaxinterp.models._files import _download
+from jaxinterp.models._files._download import fetch, published_weights, weights_file
+from jaxinterp.models._files._published import PUBLISHED, Published, published
 from jaxinterp.models._network import ConvNet
-from jaxinterp.models._published import PUBLISHED, Published, published
 
 BODY = os.urandom(3 * 2**20 + 17)
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -226,9 +226,9 @@ def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(server, tmp_path,
 
 CHILD = """
 import sys
-from jaxinterp.models._download import fetch
+from jaxinterp.models._files._download import fetch
 from jaxinterp.models._network import ConvNet
-from jaxinterp.models._published import Published
+from jaxinterp.models._files._published import Published
 url, digest, folder = sys.argv[1:]
 fetch(Published("net", url, digest, 224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), False), cache=folder)
 """

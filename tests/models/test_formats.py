@@ -12,8 +12,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from jaxinterp import models, training
-from jaxinterp.models._formats import read_state
-from jaxinterp.models._weights import load_into, torchvision_state
+from jaxinterp.models._files._formats import read_state
+from jaxinterp.models._files._weights import load_into, torchvision_state
 from tests.conftest import SHARED
 from tests.models import crafted
 

@@ -20,8 +20,8 @@ import pytest
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from jaxinterp.models._formats import read_state
-from jaxinterp.models._weights import load_into
+from jaxinterp.models._files._formats import read_state
+from jaxinterp.models._files._weights import load_into
 from tests.models import crafted
 
 ARRAYS = {"fc.weight": np.arange(6, dtype=np.float32).reshape(3, 2), "fc.bias": np.ones(3, np.float32)}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxinterp import models
-from jaxinterp.models._weights import torchvision_shapes, torchvision_state
+from jaxinterp.models._files._weights import torchvision_shapes, torchvision_state
 
 
 def pair(name, *shape):

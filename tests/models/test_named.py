@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxinterp import Model, models
-from jaxinterp.models._named import current
+from jaxinterp.models._own._named import current
 
 IMAGES = jnp.asarray(np.random.default_rng(0).random((4, 8, 8, 3)), jnp.float32)
 PARAMS = jnp.asarray(np.random.default_rng(1).standard_normal((3, 5)), jnp.float32)

@@ -9,7 +9,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from jaxinterp import Model, models
-from jaxinterp.models._weights import torchvision_state
+from jaxinterp.models._files._weights import torchvision_state
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 NARROW: dict[str, Any] = {"num_classes": 5, "width": 1 / 16}

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from jaxinterp import Model, models
-from jaxinterp.models._weights import torchvision_shapes
+from jaxinterp.models._files._weights import torchvision_shapes
 
 SMALL: dict[str, Any] = {"num_classes": 3, "width": 1 / 32, "image_size": 32, "output_stride": 8}
 BUILDS: dict[str, Any] = {

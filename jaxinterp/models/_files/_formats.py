@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxinterp.models._entries import SIZES, Contents, Entry, Unusable, shown
-from jaxinterp.models._names import canonical
-from jaxinterp.models._npz import npz_contents
-from jaxinterp.models._orbax import orbax_contents
-from jaxinterp.models._safetensors import begins_safetensors, safetensors_contents
-from jaxinterp.models._torch_file import LEGACY_MAGIC, torch_legacy_contents, torch_zip_contents
-from jaxinterp.models._zip import sound_zip
+from jaxinterp.models._files._entries import SIZES, Contents, Entry, Unusable, shown
+from jaxinterp.models._files._names import canonical
+from jaxinterp.models._files._npz import npz_contents
+from jaxinterp.models._files._orbax import orbax_contents
+from jaxinterp.models._files._safetensors import begins_safetensors, safetensors_contents
+from jaxinterp.models._files._torch_file import LEGACY_MAGIC, torch_legacy_contents, torch_zip_contents
+from jaxinterp.models._files._zip import sound_zip
 
 LIMIT = 2**33
 """Bytes that reading may allocate where no network says how much is needed."""

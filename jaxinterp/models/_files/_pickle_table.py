@@ -10,7 +10,7 @@ import pickletools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from jaxinterp.models._entries import Entry, Unusable, is_count, shown
+from jaxinterp.models._files._entries import Entry, Unusable, is_count, shown
 
 MOST_WORK = 1_000_000
 """Instructions and items after which a pickle is given up; an Inception-ResNet-v2 takes 70 000."""

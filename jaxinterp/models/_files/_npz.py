@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from jaxinterp.models._entries import Contents, Entry, Unusable, shown
+from jaxinterp.models._files._entries import Contents, Entry, Unusable, shown
 
 LONGEST_HEADER = 2**14
 """Bytes of a member that are unpacked to find its shape."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from jaxinterp.models._entries import Unusable, shown
+from jaxinterp.models._files._entries import Unusable, shown
 
 PREFIXES = ("module.", "model.", "_orig_mod.")
 """What DataParallel, Lightning and torch.compile put before every name."""

@@ -7,9 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinterp.models._entries import FLOATS, Entry, shown
-from jaxinterp.models._formats import read_state
-from jaxinterp.models._layout import AXES_IN, torchvision_shapes, torchvision_state, walk
+from jaxinterp.models._files._entries import FLOATS, Entry, shown
+from jaxinterp.models._files._formats import read_state
+from jaxinterp.models._files._layout import AXES_IN, torchvision_shapes, torchvision_state, walk
 
 COUNTER = "num_batches_tracked"
 

@@ -3,7 +3,7 @@
 import io
 import zipfile
 
-from jaxinterp.models._entries import Unusable, shown
+from jaxinterp.models._files._entries import Unusable, shown
 
 MOST_MEMBERS = 100_000
 _AGAIN = "download or save it again"

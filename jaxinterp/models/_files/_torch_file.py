@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxinterp.models._entries import SIZES, Contents, Entry, Unusable, shown
-from jaxinterp.models._pickle_table import Inert, Storage, Tensor, read_table
+from jaxinterp.models._files._entries import SIZES, Contents, Entry, Unusable, shown
+from jaxinterp.models._files._pickle_table import Inert, Storage, Tensor, read_table
 
 LONGEST_TABLE = 2**22
 """Bytes of pickle that are read; the table of a network of a thousand layers has less than one MiB."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxinterp.models._entries import Contents, Entry, Unusable, shown
-from jaxinterp.models._layout import torchvision_shapes, torchvision_state, walk
+from jaxinterp.models._files._entries import Contents, Entry, Unusable, shown
+from jaxinterp.models._files._layout import torchvision_shapes, torchvision_state, walk
 
 _COLLECTIONS = {"params": "params", "stats": "batch_stats"}
 _MANIFEST = "manifest.ocdbt"

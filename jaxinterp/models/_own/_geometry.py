@@ -8,7 +8,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from jaxinterp._base import Layer
-from jaxinterp.models._trail import (
+from jaxinterp.models._own._trail import (
     COLUMNS,
     MOVES,
     ROWS,

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxinterp._base import did_you_mean
-from jaxinterp.models._entries import shown
-from jaxinterp.models._published import PUBLISHED, Published, published
+from jaxinterp.models._files._entries import shown
+from jaxinterp.models._files._published import PUBLISHED, Published, published
 
 ATTEMPTS = 5
 PAUSE = 0.5

@@ -10,9 +10,9 @@ from flax.core import unfreeze
 from jax import Array
 
 from jaxinterp._base import Layer, Model
-from jaxinterp.models._named import Passage
-from jaxinterp.models._own import PerChannel, own_model
-from jaxinterp.models._value import Value, value_of
+from jaxinterp.models._own._named import Passage
+from jaxinterp.models._own._own import PerChannel, own_model
+from jaxinterp.models._own._value import Value, value_of
 
 PASSING = ("intermediates", "perturbations")
 """Collections that hold nothing that is kept."""

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinterp.models._entries import Entry
-from jaxinterp.models._formats import read_state
-from jaxinterp.models._weights import expect_fit, listing
+from jaxinterp.models._files._entries import Entry
+from jaxinterp.models._files._formats import read_state
+from jaxinterp.models._files._weights import expect_fit, listing
 
 
 def leaves(params: Any, stats: Any) -> dict[str, Any]:

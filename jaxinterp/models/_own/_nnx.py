@@ -12,11 +12,11 @@ from flax import nnx
 from jax import Array
 
 from jaxinterp._base import Layer, Model
-from jaxinterp.models._geometry import reaches
-from jaxinterp.models._named import Passage, current
-from jaxinterp.models._own import PerChannel, own_model
+from jaxinterp.models._own._geometry import reaches
+from jaxinterp.models._own._named import Passage, current
+from jaxinterp.models._own._own import PerChannel, own_model
+from jaxinterp.models._own._value import Value, value_of
 from jaxinterp.models._resized import inner
-from jaxinterp.models._value import Value, value_of
 
 Path = tuple[str | int, ...]
 

@@ -5,9 +5,9 @@ import pathlib
 from jax import Array
 
 from jaxinterp._base import Model
-from jaxinterp.models._alexnet import alexnet
-from jaxinterp.models._resnet import resnet18
-from jaxinterp.models._vgg import vgg16
+from jaxinterp.models._architectures._alexnet import alexnet
+from jaxinterp.models._architectures._resnet import resnet18
+from jaxinterp.models._architectures._vgg import vgg16
 
 CLASSES, SIZE, STRIDE = 24, 64, 8
 _WEIGHTS = pathlib.Path(__file__).parent / "concept_world"

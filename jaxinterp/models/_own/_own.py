@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxinterp._base import Activations, Layer, Model, Taps, did_you_mean
-from jaxinterp.models._geometry import layer_of, reaches, trails
-from jaxinterp.models._named import Passage, passing
+from jaxinterp.models._own._geometry import layer_of, reaches, trails
+from jaxinterp.models._own._named import Passage, passing
 
 PerChannel = float | tuple[float, ...]
 """One number for all channels of the image, or one for each."""

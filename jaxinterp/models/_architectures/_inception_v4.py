@@ -6,7 +6,7 @@ import flax.linen as nn
 from jax import Array
 
 from jaxinterp._base import Model
-from jaxinterp.models._branches import AVERAGE_INSIDE, MAX, Chain, Split, Step, chain, chains
+from jaxinterp.models._architectures._branches import AVERAGE_INSIDE, MAX, Chain, Split, Step, chain, chains
 from jaxinterp.models._flow import Sites, global_average, image_flow
 from jaxinterp.models._init import PYTORCH, Init
 from jaxinterp.models._network import INCEPTION_MEAN, INCEPTION_STD, Body, Knobs, build, check_knobs

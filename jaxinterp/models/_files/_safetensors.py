@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxinterp.models._entries import Contents, Entry, Unusable, is_count, little_endian, shown
+from jaxinterp.models._files._entries import Contents, Entry, Unusable, is_count, little_endian, shown
 
 LONGEST_HEADER = 2**22
 """Bytes of the longest header that is read; that of a network of a thousand layers has less than one MiB."""
