@@ -170,8 +170,9 @@ class Attack(NamedTuple):
     Attributes:
         init: `(key, model, batch) -> state`.
         step: `(key, state, model, batch) -> (state, info)`; `state.adversarial` `[n h w c]` is the answer so far,
-            `info` is what one wants to look at.
-        num_steps: how often `step` is called.
+            `info` is what one wants to look at. A state may have `done` `[n]` bool, rows that no further step changes: a run
+            then ends once all are done; and `queries` `[n]` int32, the images on which the model was asked for a row.
+        num_steps: how often `step` is called; with `done`, at most.
         kind: what it promises: "fixed_radius", "penalty", "minimum_norm", "query" or "universal".
     """
 

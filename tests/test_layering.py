@@ -3,6 +3,8 @@
 import ast
 import pathlib
 
+import pytest
+
 import jaxinterp
 
 PACKAGE = pathlib.Path(jaxinterp.__file__).parent
@@ -50,22 +52,28 @@ def test_imports_go_down():
     assert not wrong
 
 
-ROOMS = {"_files": set(), "_own": {"_resized"}, "_architectures": {"_flow", "_init", "_network", "_ops"}}
-"""The folders under `models`, and what of `models` outside itself each may import; none imports another."""
+_DRIVER = {"_ball", "_criterion", "_gradient", "_lattice", "_loss", "_run", "_transform"}
+ROOMS = {
+    "models": {"_files": set(), "_own": {"_resized"}, "_architectures": {"_flow", "_init", "_network", "_ops"}},
+    "attacks": dict.fromkeys(("_fixed_radius", "_minimum_norm", "_query", "_ensembles"), _DRIVER),
+}
+"""The folders under a package, and what of that package outside itself each may import; none imports another."""
 
 
-def test_folders_of_models_stand_apart():
+@pytest.mark.parametrize("package", ROOMS)
+def test_folders_stand_apart(package):
+    rooms = ROOMS[package]
     wrong = [
         f"{path.name}: {folder} imports {names[1]}"
-        for package, path, tree in _modules()
-        if package == "models" and (folder := path.parent.name) in ROOMS
+        for owner, path, tree in _modules()
+        if owner == package and (folder := path.parent.name) in rooms
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jaxinterp.models")
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"jaxinterp.{package}")
         for names in [(node.module or "").split(".")[1:]]
-        if names[1] != folder and names[1] not in ROOMS[folder]
+        if names[1] != folder and names[1] not in rooms[folder]
     ]
     assert not wrong
-    assert {path.name for path in (PACKAGE / "models").iterdir() if (path / "__init__.py").exists()} == set(ROOMS)
+    assert {path.name for path in (PACKAGE / package).iterdir() if (path / "__init__.py").exists()} == set(rooms)
 
 
 def test_only_models_import_flax():

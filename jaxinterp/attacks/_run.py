@@ -1,5 +1,6 @@
 """Running an attack: on plain arrays, or on a batch."""
 
+import collections
 import functools
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ from jaxinterp.attacks._loss import members
 INIT = 2**32 - 1
 """Folded into the key for `init`; step `i` folds in `i`."""
 
+LAG = 8
+"""Steps after which the Python loop looks whether every row was done: by then the answer is there, and nobody waits for it."""
+
 
 class Result(NamedTuple):
     """What an attack made of plain arrays.
@@ -26,11 +30,13 @@ class Result(NamedTuple):
         adversarial: `[n h w c]` in [0, 1].
         success: `[n]` bool; every model predicts the target, or, without a target, no model predicts the label.
         distortion: `[n]`, RMS difference from the clean image in [0, 1] units.
+        queries: `[n]`, the images on which the model was asked for each of them; None where the attack does not count.
     """
 
     adversarial: Array
     success: Array
     distortion: Array
+    queries: Array | None = None
 
 
 def run(
@@ -55,7 +61,7 @@ def run(
         unroll: see `run_batch`.
 
     Returns:
-        Adversarial images, success (without a draw of the networks) and distortion.
+        Adversarial images, success (without a draw of the networks), distortion, and queries where they are counted.
 
     Raises:
         ValueError: images, labels or targets of another shape, type or range than stated.
@@ -89,8 +95,9 @@ def run(
         mask=jnp.ones(count, bool),
         extra={},
     )
-    adversarial = run_batch(attack, model, batch, key=key, unroll=unroll).adversarial
-    return Result(adversarial, *_measure(model, adversarial, batch))
+    state = run_batch(attack, model, batch, key=key, unroll=unroll)
+    success, distortion = _measure(model, state.adversarial, batch)
+    return Result(state.adversarial, success, distortion, queries=getattr(state, "queries", None))
 
 
 def run_batch(attack: Attack, model: Any, batch: Batch, *, key: Array, unroll: bool | None = None) -> Any:
@@ -101,23 +108,60 @@ def run_batch(attack: Attack, model: Any, batch: Batch, *, key: Array, unroll: b
         model: a model or a tuple of models.
         batch: images may be sharded along `n`; the state then is too.
         key: the same key gives the same answer. Step `i` gets it folded with `i`.
-        unroll: True loops in Python over one compiled step, False is one `lax.scan`. By default
+        unroll: True loops in Python over one compiled step, False is one compiled loop. By default
             decided by the platform that holds the images: on CPU convolutions inside a compiled loop run at half speed.
 
     Returns:
-        The last state; `.adversarial` is the answer.
+        The last state; `.adversarial` is the answer. An attack whose state has `done` `[n]` ends early, once every row that
+        `batch.mask` counts is done; the Python loop notices that a few steps late, which changes no row that is done.
     """
-    image = batch.image
-    traced = isinstance(image, Tracer)
-    if unroll is None:
-        unroll = not traced and next(iter(image.devices())).platform == "cpu"
-    sharding = None if traced or not isinstance(image.sharding, NamedSharding) else image.sharding
+    unroll, sharding = _how(batch, unroll)
     if not unroll:
         return _scan(attack, key, model, batch, sharding=sharding)
     state = _init(attack, key, model, batch, sharding=sharding)
+    noticed: collections.deque[Array] = collections.deque()
     for index in range(attack.num_steps):
-        state = _step(attack, key, state, model, batch, index=index, sharding=sharding)
+        state, _ = _step(attack, key, state, model, batch, index=index, sharding=sharding)
+        if hasattr(state, "done") and not isinstance(state.done, Tracer):
+            noticed.append(_all_done(state, batch))
+            if len(noticed) > LAG and bool(noticed.popleft()):
+                break
     return state
+
+
+def run_with_info(attack: Attack, model: Any, batch: Batch, *, key: Array, unroll: bool | None = None) -> tuple[Any, Any]:
+    """Runs an attack on a batch and keeps what every step saw: its loss, say, or the norm of the perturbation.
+
+    All `num_steps` steps are run, whether or not rows are done.
+
+    Args:
+        attack: as for `run_batch`, and so are the others.
+        model: a model or a tuple of models.
+        batch: images and what is aimed at.
+        key: the same key gives the same answer as `run_batch`.
+        unroll: see `run_batch`.
+
+    Returns:
+        The last state, and the infos of the steps, each leaf with a leading axis of `num_steps`.
+    """
+    unroll, sharding = _how(batch, unroll)
+    if not unroll:
+        return _scan_with_info(attack, key, model, batch, sharding=sharding)
+    state, infos = _init(attack, key, model, batch, sharding=sharding), []
+    for index in range(attack.num_steps):
+        state, info = _step(attack, key, state, model, batch, index=index, sharding=sharding)
+        infos.append(info)
+    return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *infos)
+
+
+def _how(batch: Batch, unroll: bool | None) -> tuple[bool, NamedSharding | None]:
+    """Whether to loop in Python, and how the rows are split over devices."""
+    image = batch.image
+    if isinstance(image, Tracer):
+        return bool(unroll), None
+    on_cpu = next(iter(image.devices())).platform == "cpu"
+    sharding = image.sharding if isinstance(image.sharding, NamedSharding) else None
+    return on_cpu if unroll is None else unroll, sharding
 
 
 @functools.partial(jax.jit, static_argnames=("attack", "sharding"))
@@ -130,18 +174,39 @@ def _init(attack: Attack, key: Array, model: Any, batch: Batch, *, sharding: Nam
 @functools.partial(jax.jit, static_argnames=("attack", "sharding"))
 def _step(
     attack: Attack, key: Array, state: Any, model: Any, batch: Batch, *, index: Any, sharding: NamedSharding | None
-) -> Any:
-    state, _ = attack.step(jax.random.fold_in(key, index), state, model, batch)
-    return _keep_sharded(state, sharding, batch)
+) -> tuple[Any, Any]:
+    state, info = attack.step(jax.random.fold_in(key, index), state, model, batch)
+    return _keep_sharded(state, sharding, batch), info
 
 
 @functools.partial(jax.jit, static_argnames=("attack", "sharding"))
 def _scan(attack: Attack, key: Array, model: Any, batch: Batch, *, sharding: NamedSharding | None) -> Any:
     def step(state: Any, index: Array) -> tuple[Any, None]:
-        return _step(attack, key, state, model, batch, index=index, sharding=sharding), None
+        return _step(attack, key, state, model, batch, index=index, sharding=sharding)[0], None
 
     state = _init(attack, key, model, batch, sharding=sharding)
-    return jax.lax.scan(step, state, jnp.arange(attack.num_steps))[0]
+    if not hasattr(state, "done"):
+        return jax.lax.scan(step, state, jnp.arange(attack.num_steps))[0]
+    _, state = jax.lax.while_loop(
+        lambda carry: (carry[0] < attack.num_steps) & ~_all_done(carry[1], batch),
+        lambda carry: (carry[0] + 1, step(carry[1], carry[0])[0]),
+        (jnp.zeros((), jnp.int32), state),
+    )
+    return state
+
+
+@functools.partial(jax.jit, static_argnames=("attack", "sharding"))
+def _scan_with_info(attack: Attack, key: Array, model: Any, batch: Batch, *, sharding: NamedSharding | None) -> tuple[Any, Any]:
+    def step(state: Any, index: Array) -> tuple[Any, Any]:
+        return _step(attack, key, state, model, batch, index=index, sharding=sharding)
+
+    state = _init(attack, key, model, batch, sharding=sharding)
+    return jax.lax.scan(step, state, jnp.arange(attack.num_steps))
+
+
+@jax.jit
+def _all_done(state: Any, batch: Batch) -> Array:
+    return jnp.all(state.done | ~batch.mask)
 
 
 def _keep_sharded(state: Any, sharding: NamedSharding | None, batch: Batch) -> Any:

@@ -83,6 +83,45 @@ def test_each_step_has_a_key_of_its_own(unroll: bool) -> None:
     assert len(np.unique(np.asarray(draws))) == 4
 
 
+class _Search(NamedTuple):
+    adversarial: jax.Array
+    done: jax.Array
+    steps: jax.Array
+
+
+@pytest.mark.parametrize("unroll", [True, False])
+def test_a_run_ends_once_every_row_that_counts_is_done(unroll: bool) -> None:
+    """Row `i` is done after `i + 1` steps; the last row, which would never be, is padding."""
+
+    def init(key: Any, model: Any, batch: Any) -> _Search:
+        return _Search(batch.image, batch.id < 0, batch.id * 0)
+
+    def step(key: Any, state: _Search, model: Any, batch: Any) -> tuple[_Search, jax.Array]:
+        steps = state.steps + 1
+        return _Search(state.adversarial, steps > batch.id, steps), steps
+
+    attack = Attack(init=init, step=step, num_steps=100, kind="query")
+    batch = toys.make_batch()
+    batch = batch._replace(id=batch.id.at[3].set(1000), mask=batch.mask.at[3].set(False))
+    state = attacks.run_batch(attack, toys.linear_model(), batch, key=KEY, unroll=unroll)
+    assert int(state.steps[0]) == 3 + 8 * unroll  # a Python loop looks eight steps late
+    state, infos = attacks.run_with_info(attack, toys.linear_model(), batch, key=KEY, unroll=unroll)
+    np.testing.assert_array_equal(infos, np.broadcast_to(np.arange(1, 101)[:, None], (100, 4)))
+
+
+def test_infos_are_those_of_the_steps() -> None:
+    batch, model = toys.make_batch(), toys.linear_model()
+    states, infos = zip(
+        *(attacks.run_with_info(ATTACK, model, batch, key=KEY, unroll=unroll) for unroll in (True, False)), strict=True
+    )
+    direct = attacks.run_batch(ATTACK, model, batch, key=KEY)
+    for state, info in zip(states, infos, strict=True):
+        np.testing.assert_allclose(state.adversarial, direct.adversarial, atol=1e-6)
+        assert info.loss.shape == (3, 4)
+        np.testing.assert_allclose(info.loss[0], attacks.cross_entropy(None, model, batch.image, batch), rtol=1e-5)
+        assert (np.asarray(info.loss[1:] - info.loss[:-1]) <= 1e-6).all()
+
+
 def test_nothing_waits_for_the_device() -> None:
     batch, model = toys.make_batch(), toys.linear_model()
     for unroll in (True, False):

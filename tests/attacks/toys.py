@@ -1,6 +1,7 @@
 """Small networks that satisfy `jaxinterp.Network`, and batches for them."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -62,11 +63,36 @@ class Conv:
         return x.mean(axis=(1, 2)) @ params["head"], activations, stats
 
 
+@dataclasses.dataclass(frozen=True)
+class Counting(Conv):
+    """The convolutional toy, which tells `count` of how many images it is asked, also inside compiled loops."""
+
+    count: Callable[[int], None] = lambda number: None
+
+    def apply(
+        self, params: Any, stats: Any, images: Array, *, key: Array | None, taps: Taps, train: bool
+    ) -> tuple[Array, dict[str, Array], Any]:
+        jax.debug.callback(lambda: self.count(len(images)))
+        return super().apply(params, stats, images, key=key, taps=taps, train=train)
+
+
 def linear_model(seed: int = 0, *, dtype: Any = np.float32, scale: float = 0.3) -> Model:
     """A linear toy with random weights."""
     rng = np.random.default_rng(seed)
     params = {"weight": rng.normal(size=(SIZE * SIZE * 3, CLASSES)) * scale, "bias": rng.normal(size=CLASSES)}
     return Model(jax.tree.map(lambda a: jnp.asarray(a.astype(dtype)), params), {}, Linear())
+
+
+def centred_linear_model(seed: int = 0, *, dtype: Any = np.float32) -> Model:
+    """A linear toy that is nearly undecided about grey images, so that every boundary is near."""
+    model = linear_model(seed, dtype=dtype)
+    return Model({"weight": model.params["weight"], "bias": -0.5 * model.params["weight"].sum(0)}, {}, model.network)
+
+
+def counting_model(seed: int = 0, *, dtype: Any = np.float32) -> tuple[Model, list[int]]:
+    """A convolutional toy, and the numbers of images that it is asked about, one for each time that it really runs."""
+    counted: list[int] = []
+    return Model(conv_model(seed, dtype=dtype).params, {}, Counting(count=counted.append)), counted
 
 
 def conv_model(seed: int = 0, *, dtype: Any = np.float32, scale: float = 1.0) -> Model:

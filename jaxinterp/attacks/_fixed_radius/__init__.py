@@ -1,0 +1,1 @@
+"""Attacks that stay within a given distance of the clean image."""

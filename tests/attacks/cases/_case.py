@@ -1,0 +1,36 @@
+"""What the contract test knows of an attack."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxinterp import Attack
+
+
+class Case(NamedTuple):
+    """How to build an attack, what it promises and what its distance is measured in.
+
+    Attributes:
+        build: `(epsilon, *, loss, num_steps) -> attack`; what an attack does not take is left out by its row.
+        kind: decides which laws hold.
+        norm: order of the norm that it bounds or minimises: 0, 1, 2 or infinity.
+        num_steps: with which the laws are tested; three where that is enough to move.
+        evaluations: how often, at most, one step (and `init`) has the network in its program.
+        random: another key gives another answer, with whatever it is built.
+        takes_ensembles: is made for a tuple of models.
+        converged: of kind "minimum_norm": `() -> ` the attack with as many steps as it needs on a linear model.
+        excess: how much further away, relative to the nearest adversarial image, its answer on a linear model may be.
+        budget: of kind "query": the queries that `build` allows for an image.
+    """
+
+    build: Callable[..., Attack]
+    kind: str
+    norm: float = np.inf
+    num_steps: int = 3
+    evaluations: int = 2
+    random: bool = False
+    takes_ensembles: bool = False
+    converged: Callable[[], Attack] | None = None
+    excess: float = 0.0
+    budget: int = 0

@@ -1,0 +1,22 @@
+"""Attacks within a ball."""
+
+from typing import Any
+
+import optax
+
+from jaxinterp import Attack, attacks
+from tests.attacks.cases._case import Case
+
+
+def _driver(epsilon: Any, *, loss: Any, num_steps: int) -> Attack:
+    rule, ball = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.02)), attacks.l2(epsilon)
+    return attacks.gradient_attack(loss, update_rule=rule, ball=ball, num_steps=num_steps)
+
+
+CASES = {
+    "fgsm": Case(lambda epsilon, *, loss, num_steps: attacks.fgsm(epsilon, loss=loss), "fixed_radius"),
+    "bim": Case(attacks.bim, "fixed_radius"),
+    "pgd": Case(attacks.pgd, "fixed_radius", random=True),
+    "mi_fgsm": Case(attacks.mi_fgsm, "fixed_radius"),
+    "gradient_attack": Case(_driver, "fixed_radius", norm=2),
+}
