@@ -4,7 +4,8 @@
 
 With `--against torch` the same network of torchvision (or timm) runs in the same process, eager, in PyTorch's default
 layout and in channels_last; it wants the packages of .ci/peers/requirements.txt beside jaxinterp. Rounds go through all
-forms in turn, so that what else the machine does falls on all of them alike. Compiling and running are timed apart, after a
+forms in turn, so that what else the machine does falls on all of them alike; what is timed is the second of two runs of a form,
+since the first pays for the memory and the threads that the form before it left. Compiling and running are timed apart, after a
 warm-up; a JSON row for each network, with median and quartiles, is appended to benchmarks/results/models.jsonl. The peak
 memory is that of the process so far.
 
@@ -123,6 +124,7 @@ def measure(name: str, *, batch: int, rounds: int, devices: int, against: str | 
         run()
     for _ in range(rounds):
         for form, run in runs.items():
+            run()
             start = time.perf_counter()
             run()
             seconds[form].append(time.perf_counter() - start)
