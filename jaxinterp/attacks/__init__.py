@@ -4,10 +4,16 @@ from jaxinterp.attacks._ball import Ball as Ball
 from jaxinterp.attacks._ball import box as box
 from jaxinterp.attacks._ball import l2 as l2
 from jaxinterp.attacks._ball import linf as linf
+from jaxinterp.attacks._criterion import joint_margin as joint_margin
 from jaxinterp.attacks._criterion import joint_success as joint_success
 from jaxinterp.attacks._criterion import least_distorted_success as least_distorted_success
+from jaxinterp.attacks._criterion import misclassified as misclassified
 from jaxinterp.attacks._criterion import rms_distortion as rms_distortion
+from jaxinterp.attacks._dlr import dlr as dlr
+from jaxinterp.attacks._dlr import targeted_dlr as targeted_dlr
 from jaxinterp.attacks._ensembles._ensemble_optimization import ensemble_optimization as ensemble_optimization
+from jaxinterp.attacks._fixed_radius._apgd import ApgdState as ApgdState
+from jaxinterp.attacks._fixed_radius._apgd import apgd as apgd
 from jaxinterp.attacks._fixed_radius._bim import bim as bim
 from jaxinterp.attacks._fixed_radius._fgsm import fgsm as fgsm
 from jaxinterp.attacks._fixed_radius._mi_fgsm import mi_fgsm as mi_fgsm
@@ -21,6 +27,8 @@ from jaxinterp.attacks._lattice import round_to_lattice as round_to_lattice
 from jaxinterp.attacks._least_likely import least_likely as least_likely
 from jaxinterp.attacks._loss import Loss as Loss
 from jaxinterp.attacks._loss import cross_entropy as cross_entropy
+from jaxinterp.attacks._loss import feature_distance as feature_distance
+from jaxinterp.attacks._loss import logit as logit
 from jaxinterp.attacks._loss import margin as margin
 from jaxinterp.attacks._loss import squared_distance as squared_distance
 from jaxinterp.attacks._run import Result as Result
