@@ -23,6 +23,9 @@ from jaxinterp.attacks._loss import Loss as Loss
 from jaxinterp.attacks._loss import cross_entropy as cross_entropy
 from jaxinterp.attacks._loss import margin as margin
 from jaxinterp.attacks._loss import squared_distance as squared_distance
+from jaxinterp.attacks._minimum_norm._fab import FabState as FabState
+from jaxinterp.attacks._minimum_norm._fab import fab as fab
+from jaxinterp.attacks._minimum_norm._nearest import MinimumNormInfo as MinimumNormInfo
 from jaxinterp.attacks._run import Result as Result
 from jaxinterp.attacks._run import run as run
 from jaxinterp.attacks._run import run_batch as run_batch
