@@ -1,5 +1,6 @@
 """When an attack has succeeded, and which of its iterates is worth keeping."""
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -7,7 +8,8 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from jaxinterp._base import Batch
-from jaxinterp.attacks._loss import Loss, member_keys, members, squared_distance
+from jaxinterp.attacks._loss import Loss, margin, member_keys, members, squared_distance
+from jaxinterp.attacks._transform import targeted
 
 
 def joint_success(key: Array | None, model: Any, adversarial: Float[Array, "n h w c"], batch: Batch) -> Bool[Array, "n"]:
@@ -30,6 +32,40 @@ def joint_success(key: Array | None, model: Any, adversarial: Float[Array, "n h 
         prediction = jnp.argmax(member(adversarial, key=member_key)[0], axis=-1)
         reached &= jnp.where(batch.target >= 0, prediction == batch.target, prediction != batch.label)
     return reached
+
+
+def misclassified(key: Array | None, model: Any, adversarial: Float[Array, "n h w c"], batch: Batch) -> Bool[Array, "n"]:
+    """Whether no member predicts the label; targets are not looked at.
+
+    Args:
+        key: for networks that draw at random; None evaluates without any draw.
+        model: a model or a tuple of models.
+        adversarial: in [0, 1].
+        batch: its labels are used.
+
+    Returns:
+        One value per example.
+    """
+    return joint_success(key, model, adversarial, batch._replace(target=jnp.full_like(batch.target, -1)))
+
+
+def joint_margin(key: Array | None, model: Any, adversarial: Float[Array, "n h w c"], batch: Batch) -> Float[Array, "n"]:
+    """How far the least deceived member is from success: negative just where `joint_success` holds, up to ties.
+
+    Args:
+        key: for networks that draw at random.
+        model: a model or a tuple of models.
+        adversarial: in [0, 1].
+        batch: its targets (-1: none) and labels are used.
+
+    Returns:
+        The largest `targeted(margin)` of the members, one value per example.
+    """
+    models = members(model)
+    keys = [key] if not isinstance(model, (tuple, list)) else member_keys(key, len(models))
+    aimed = targeted(margin)
+    values = [aimed(k, member, adversarial, batch) for k, member in zip(keys, models, strict=True)]
+    return functools.reduce(jnp.maximum, values)
 
 
 def least_distorted_success(*, distance: Loss = squared_distance) -> Loss:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from jaxinterp._base import Batch
+from jaxinterp._base import Batch, did_you_mean
 
 Loss = Callable[[Array | None, Any, Array, Batch], Array]
 """`loss(key, model, adversarial, batch) -> [n]`: minimised, lower = more adversarial; `batch.image` is the clean image."""
@@ -38,8 +38,8 @@ def cross_entropy(key: Array | None, model: Any, adversarial: Float[Array, "n h 
     Returns:
         Natural logarithms, at most 0.
     """
-    log_probabilities = jax.nn.log_softmax(_logits(key, model, adversarial))
-    return jnp.sum(_one_hot(batch.label, log_probabilities) * log_probabilities, axis=-1)
+    log_probabilities = jax.nn.log_softmax(logits_of(key, model, adversarial))
+    return jnp.sum(one_hot(batch.label, log_probabilities) * log_probabilities, axis=-1)
 
 
 def margin(key: Array | None, model: Any, adversarial: Float[Array, "n h w c"], batch: Batch) -> Float[Array, "n"]:
@@ -56,8 +56,8 @@ def margin(key: Array | None, model: Any, adversarial: Float[Array, "n h w c"], 
     Returns:
         Differences of logits.
     """
-    logits = _logits(key, model, adversarial)
-    here = _one_hot(batch.label, logits)
+    logits = logits_of(key, model, adversarial)
+    here = one_hot(batch.label, logits)
     return jnp.sum(here * logits, axis=-1) - jnp.max(jnp.where(here > 0, -jnp.inf, logits), axis=-1)
 
 
@@ -78,11 +78,70 @@ def squared_distance(key: Array | None, model: Any, adversarial: Float[Array, "n
     return jnp.mean(jnp.square(adversarial - batch.image), axis=(1, 2, 3))
 
 
-def _logits(key: Array | None, model: Any, images: Array) -> Array:
+def logit(key: Array | None, model: Any, adversarial: Float[Array, "n h w c"], batch: Batch) -> Float[Array, "n"]:
+    """The logit of the label, whatever the others are; `targeted(logit)` is minus that of the target.
+
+    Args:
+        key: for networks that draw at random.
+        model: one model; `ensemble` makes the loss one of several.
+        adversarial: in [0, 1].
+        batch: its labels are used.
+
+    Returns:
+        Logits.
+
+    References:
+        Z. Zhao, Z. Liu, M. Larson, "On Success and Simplicity: A Second Look at Transferable Targeted Attacks", NeurIPS 2021,
+        section 3, for the targeted loss.
+    """
+    logits = logits_of(key, model, adversarial)
+    return jnp.sum(one_hot(batch.label, logits) * logits, axis=-1)
+
+
+def feature_distance(layer: str) -> Loss:
+    """Minus the mean squared difference between the activations of the adversarial and of the clean image at a layer.
+
+    Looks at no class. Its gradient is zero at the clean image: start at random. The clean image is evaluated anew in every
+    call, with the same key, and without a gradient.
+
+    Args:
+        layer: name of an activation.
+
+    Returns:
+        A loss of one model; `ensemble` makes it one of several that all have the layer.
+
+    Raises:
+        ValueError: at tracing, a layer that the model does not have.
+
+    Example:
+        >>> from jaxinterp import attacks
+        >>> attack = attacks.pgd(8 / 255, loss=attacks.feature_distance("block4"))
+    """
+
+    def distance(key: Array | None, model: Any, adversarial: Array, batch: Batch) -> Array:
+        difference = _activation(key, model, adversarial, layer) - _activation(key, model, batch.image, layer)
+        return -jnp.mean(jnp.square(difference), axis=tuple(range(1, difference.ndim)))
+
+    return distance
+
+
+def logits_of(key: Array | None, model: Any, images: Array) -> Array:
+    """The logits of one model; a tuple of models is refused."""
     if isinstance(model, (tuple, list)):
         raise ValueError(f"expected one model, got {len(model)}; wrap the loss: attacks.ensemble(loss).")
     return model(images, key=key)[0]
 
 
-def _one_hot(label: Array, logits: Array) -> Array:
+def _activation(key: Array | None, model: Any, images: Array, layer: str) -> Array:
+    if isinstance(model, (tuple, list)):
+        raise ValueError(f"expected one model, got {len(model)}; wrap the loss: attacks.ensemble(loss).")
+    activations = model(images, key=key)[1]
+    if layer not in activations:
+        names = list(activations)
+        raise ValueError(f"unknown layer {layer!r}; this model has: {', '.join(names)}{did_you_mean(layer, names)}")
+    return activations[layer]
+
+
+def one_hot(label: Array, logits: Array) -> Array:
+    """Ones at the labels, of the shape and type of the logits."""
     return jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype)

@@ -1,5 +1,6 @@
 """Losses and their transforms."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -27,6 +28,61 @@ def test_margin_is_negative_just_where_the_model_errs() -> None:
     reached = np.asarray(model(batch.image)[0].argmax(1) == batch.target)
     aimed = np.asarray(attacks.targeted(attacks.margin)(KEY, model, batch.image, batch))
     np.testing.assert_array_equal(aimed < 0, reached)
+
+
+def test_difference_ratios() -> None:
+    batch, model = toys.make_batch(64), toys.linear_model()
+    logits, rows = np.asarray(model(batch.image)[0]), np.arange(64)
+    label, target = np.asarray(batch.label), np.asarray(batch.target).copy()
+    target[::4] = -1
+    batch = batch._replace(target=jnp.asarray(target))
+    ordered = -np.sort(-logits, axis=1)
+    others = np.where(np.eye(toys.CLASSES)[label] > 0, -np.inf, logits).max(1)
+    plain = (logits[rows, label] - others) / (ordered[:, 0] - ordered[:, 2])
+    np.testing.assert_allclose(attacks.dlr(KEY, model, batch.image, batch), plain, rtol=1e-4)
+    aimed = (logits[rows, label] - logits[rows, target]) / (ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2)
+    expected = np.where(target < 0, plain, aimed)
+    np.testing.assert_allclose(attacks.targeted_dlr(KEY, model, batch.image, batch), expected, rtol=1e-4)
+    shifted = toys.linear_model()
+    params = {"weight": 3 * shifted.params["weight"], "bias": 3 * shifted.params["bias"] + 7}
+    scaled = attacks.dlr(KEY, dataclasses.replace(shifted, params=params), batch.image, batch)
+    np.testing.assert_allclose(scaled, plain, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [attacks.dlr, attacks.targeted_dlr])
+def test_ratio_of_equal_logits_is_zero(loss: Any) -> None:
+    batch, model = toys.make_batch(), toys.conv_model(scale=0.0)
+    value, gradient = jax.value_and_grad(lambda image: jnp.sum(loss(None, model, image, batch)))(batch.image)
+    assert float(value) == 0
+    np.testing.assert_array_equal(gradient, np.zeros(batch.image.shape))
+
+
+def test_logit() -> None:
+    batch, model = toys.make_batch(), toys.linear_model()
+    logits = np.asarray(model(batch.image)[0])
+    np.testing.assert_allclose(attacks.logit(KEY, model, batch.image, batch), logits[np.arange(4), batch.label], rtol=1e-6)
+    aimed = attacks.targeted(attacks.logit)(KEY, model, batch.image, batch)
+    np.testing.assert_allclose(aimed, -logits[np.arange(4), batch.target], rtol=1e-6)
+
+
+def test_feature_distance() -> None:
+    batch, model = toys.make_batch(), toys.conv_model()
+    moved = batch.image.at[:2].multiply(0.5)
+    difference = np.asarray(model(moved)[1]["conv2"] - model(batch.image)[1]["conv2"])
+    values = attacks.feature_distance("conv2")(KEY, model, moved, batch)
+    np.testing.assert_allclose(values, -np.mean(difference**2, axis=(1, 2, 3)), rtol=1e-5)
+    assert values[0] < 0 == values[3]
+
+
+def test_joint_margin_is_negative_just_where_the_attack_succeeded() -> None:
+    batch, models = toys.make_batch(64), (toys.linear_model(0), toys.linear_model(1))
+    batch = batch._replace(target=jnp.where(jnp.arange(64) % 2 == 0, models[0](batch.image)[0].argmax(1), -1).astype(jnp.int32))
+    for each in (models, models[0]):
+        reached = np.asarray(attacks.joint_success(None, each, batch.image, batch))
+        assert 0 < reached.sum() < 64
+        np.testing.assert_array_equal(np.asarray(attacks.joint_margin(None, each, batch.image, batch)) < 0, reached)
+    wrong = np.asarray(models[0](batch.image)[0].argmax(1) != batch.label)
+    np.testing.assert_array_equal(attacks.misclassified(None, models[0], batch.image, batch), wrong)
 
 
 def test_squared_distance() -> None:
@@ -117,6 +173,15 @@ def test_errors() -> None:
     batch, models = toys.make_batch(), (toys.linear_model(0), toys.linear_model(1))
     with pytest.raises(ValueError, match=r"expected one model, got 2; wrap the loss: attacks.ensemble\(loss\)"):
         attacks.cross_entropy(KEY, models, batch.image, batch)
+    with pytest.raises(ValueError, match=r"expected one model, got 2; wrap the loss: attacks.ensemble\(loss\)"):
+        attacks.feature_distance("conv1")(KEY, models, batch.image, batch)
+    with pytest.raises(ValueError, match="unknown layer 'conv3'; this model has: conv1, conv2; did you mean 'conv"):
+        attacks.feature_distance("conv3")(KEY, toys.conv_model(), batch.image, batch)
+    few = lambda images, key: (jnp.zeros((len(images), 2)), {})  # noqa: E731
+    with pytest.raises(ValueError, match="expected at least 3 classes for dlr, got 2"):
+        attacks.dlr(KEY, few, batch.image, batch)
+    with pytest.raises(ValueError, match="expected at least 4 classes for targeted_dlr, got 2"):
+        attacks.targeted_dlr(KEY, few, batch.image, batch)
     with pytest.raises(ValueError, match="one weight per model, got 3 for 2"):
         attacks.ensemble(attacks.margin, weights=(1, 1, 1))(KEY, models, batch.image, batch)
     with pytest.raises(ValueError, match="expected finite weights"):

@@ -21,6 +21,7 @@ class Case(NamedTuple):
         takes_ensembles: is made for a tuple of models.
         converged: of kind "minimum_norm": `() -> ` the attack with as many steps as it needs on a linear model.
         excess: how much further away, relative to the nearest adversarial image, its answer on a linear model may be.
+        target_is_a_direction: success is any answer other than the label, also where there is a target.
         budget: of kind "query": the queries that `build` allows for an image.
     """
 
@@ -33,4 +34,5 @@ class Case(NamedTuple):
     takes_ensembles: bool = False
     converged: Callable[[], Attack] | None = None
     excess: float = 0.0
+    target_is_a_direction: bool = False
     budget: int = 0

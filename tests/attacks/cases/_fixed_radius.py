@@ -18,5 +18,6 @@ CASES = {
     "bim": Case(attacks.bim, "fixed_radius"),
     "pgd": Case(attacks.pgd, "fixed_radius", random=True),
     "mi_fgsm": Case(attacks.mi_fgsm, "fixed_radius"),
+    "apgd": Case(attacks.apgd, "fixed_radius", num_steps=5, evaluations=4, random=True),
     "gradient_attack": Case(_driver, "fixed_radius", norm=2),
 }
