@@ -13,11 +13,13 @@ tables of CS, r1 and r2 have the network beside those trained adversarially, as 
 Published for the ResNets on all 10 000 test images (VNN-COMP 2021, benchmark cifar10_resnet): clean 69.25 % and 77.20 %, under
 PGD at 2/255 54.82 % and 61.41 %; on the 200 images here 74.0 % and 84.5 %, under PGD-20 61.5 % and 67.0 %, and CNN-A 70.0 % and
 52.0 %. These images carry no concept labels. Two minutes on two cores.
+
+    jaxinterp robustness configs/cifar_robust.py --standard-images 200 ...
+
+runs the standard evaluation of their robustness instead, and writes a card of each network.
 """
 
-import dataclasses
 import functools
-import hashlib
 import pathlib
 
 import flax.linen as nn
@@ -100,40 +102,10 @@ def network(name: str, weights: pathlib.Path) -> Model:
     return models.from_linen(module, {"params": params}, image_size=32, num_classes=10, last_conv=layer, mean=MEAN, std=STD)
 
 
-@dataclasses.dataclass(frozen=True)
-class CifarArrays:
-    """CIFAR-10 images from two arrays on disk: a source of one's own.
-
-    Attributes:
-        folder: holds X_sdp.npy and y_sdp.npy.
-        num_images: how many of them.
-    """
-
-    folder: pathlib.Path
-    num_images: int
-    classes: tuple[str, ...] = WNIDS
-    class_names: tuple[str, ...] = NAMES
-    image_size: int = 32
-    concepts: None = None
-
-    @functools.cached_property
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Images in 8 bits, and labels."""
-        images, labels = np.load(self.folder / "X_sdp.npy"), np.load(self.folder / "y_sdp.npy")
-        return np.round(255 * images[: self.num_images]).astype(np.uint8), labels[: self.num_images]
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of the images and labels."""
-        images, labels = self.arrays
-        return hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-
-    def __len__(self) -> int:
-        return len(self.arrays[0])
-
-    def __getitem__(self, index: int, /) -> data.Example:
-        images, labels = self.arrays
-        return data.Example(images[index], int(labels[index]), -1, index, index, None)
+def pictures(folder: pathlib.Path, num_images: int) -> data.Source:
+    """The first images of X_sdp.npy, in 8 bits, and their labels."""
+    images, labels = (np.load(folder / f"{name}_sdp.npy")[:num_images] for name in ("X", "y"))
+    return data.from_arrays(np.round(255 * images).astype(np.uint8), labels, classes=WNIDS, class_names=NAMES)
 
 
 def cifar_robust(
@@ -150,6 +122,7 @@ def cifar_robust(
     distance_weight: float = 1e3,
     epsilon: float = 2 / 255,
     num_traced: int = 60,
+    standard_images: int = 0,
     seed: int = 0,
 ) -> pipelines.Study:
     """The study on three adversarially trained CIFAR-10 networks, without training.
@@ -167,6 +140,7 @@ def cifar_robust(
         distance_weight: lambda.
         epsilon: of FGSM and of PGD in the table of accuracies; the networks were trained for 2/255.
         num_traced: adversarial images that are traced.
+        standard_images: images of the standard evaluation at epsilon; 0 leaves it out.
         seed: of every draw.
     """
     folder = pathlib.Path(weights)
@@ -191,13 +165,14 @@ def cifar_robust(
             dissected=False,
         ),
         members=tuple(members),
-        source=lambda: CifarArrays(pathlib.Path(images), num_images),
+        source=lambda: pictures(pathlib.Path(images), num_images),
         attack=lambda phase: attacks.ensemble_optimization(
             num_steps=attack_steps, step_size=step_size, decay=decay, distance_weight=distance_weight
         ),
         num_attacked=num_attacked,
         num_targets=num_targets,
         robustness=pipelines.Robustness(epsilon=epsilon, num_images=num_images),
+        standard=pipelines.Standard(epsilon=epsilon, num_images=standard_images) if standard_images else None,
         num_traced=num_traced,
         seed=seed,
     )

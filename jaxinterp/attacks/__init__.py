@@ -38,6 +38,8 @@ from jaxinterp.attacks._run import Result as Result
 from jaxinterp.attacks._run import run as run
 from jaxinterp.attacks._run import run_batch as run_batch
 from jaxinterp.attacks._run import run_with_info as run_with_info
+from jaxinterp.attacks._standard import StandardAttack as StandardAttack
+from jaxinterp.attacks._standard import standard_attacks as standard_attacks
 from jaxinterp.attacks._transform import ensemble as ensemble
 from jaxinterp.attacks._transform import targeted as targeted
 from jaxinterp.attacks._transform import weighted_sum as weighted_sum

@@ -122,9 +122,9 @@ def run_batch(attack: Attack, model: Any, batch: Batch, *, key: Array, unroll: b
     noticed: collections.deque[Array] = collections.deque()
     for index in range(attack.num_steps):
         state, _ = _step(attack, key, state, model, batch, index=index, sharding=sharding)
-        if hasattr(state, "done") and not isinstance(state.done, Tracer):
-            noticed.append(_all_done(state, batch))
-            if len(noticed) > LAG and bool(noticed.popleft()):
+        if hasattr(state, "done") and not isinstance(state.done, Tracer) and state.done.is_fully_addressable:
+            noticed.append(state.done)
+            if len(noticed) > LAG and np.all(np.asarray(noticed.popleft()) | ~np.asarray(batch.mask)):
                 break
     return state
 
@@ -188,7 +188,7 @@ def _scan(attack: Attack, key: Array, model: Any, batch: Batch, *, sharding: Nam
     if not hasattr(state, "done"):
         return jax.lax.scan(step, state, jnp.arange(attack.num_steps))[0]
     _, state = jax.lax.while_loop(
-        lambda carry: (carry[0] < attack.num_steps) & ~_all_done(carry[1], batch),
+        lambda carry: (carry[0] < attack.num_steps) & ~jnp.all(carry[1].done | ~batch.mask),
         lambda carry: (carry[0] + 1, step(carry[1], carry[0])[0]),
         (jnp.zeros((), jnp.int32), state),
     )
@@ -202,11 +202,6 @@ def _scan_with_info(attack: Attack, key: Array, model: Any, batch: Batch, *, sha
 
     state = _init(attack, key, model, batch, sharding=sharding)
     return jax.lax.scan(step, state, jnp.arange(attack.num_steps))
-
-
-@jax.jit
-def _all_done(state: Any, batch: Batch) -> Array:
-    return jnp.all(state.done | ~batch.mask)
 
 
 def _keep_sharded(state: Any, sharding: NamedSharding | None, batch: Batch) -> Any:

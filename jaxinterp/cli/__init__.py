@@ -75,14 +75,17 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
         return
     _use_devices(known.devices)
     from jaxinterp import _mesh
-    from jaxinterp.pipelines import Run, WorkDir, run_study, stages_of
+    from jaxinterp.pipelines import Run, WorkDir, card_texts, run_study, stages_of
 
     study = recipe(**knobs)
     stages_of(study, known.verb)
     workdir = WorkDir(known.workdir)
     run = Run(study, workdir, mesh=_mesh.data_mesh(known.devices))
     text = pathlib.Path(known.recipe).read_text(encoding="utf-8")
-    print(run_study(run, verb=known.verb, knobs=knobs, recipe_text=text, fresh=known.fresh))
+    page = run_study(run, verb=known.verb, knobs=knobs, recipe_text=text, fresh=known.fresh)
+    if known.verb == "robustness":
+        print("\n".join(card_texts(run)))
+    print(page)
 
 
 def _use_devices(count: int | None) -> None:

@@ -3,6 +3,7 @@
 from jaxinterp.data._adversarial import AdversarialSet as AdversarialSet
 from jaxinterp.data._adversarial import adversarial_set as adversarial_set
 from jaxinterp.data._adversarial import finish as finish
+from jaxinterp.data._arrays import from_arrays as from_arrays
 from jaxinterp.data._broden import Broden as Broden
 from jaxinterp.data._broden import broden as broden
 from jaxinterp.data._broden_writer import write_broden as write_broden

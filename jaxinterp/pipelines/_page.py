@@ -11,6 +11,7 @@ from jaxinterp.pipelines._context import NORMAL, Run
 from jaxinterp.pipelines._dissection import ADVERSARIAL
 from jaxinterp.pipelines._exhibits_attack import attack_section, images_section
 from jaxinterp.pipelines._exhibits_consistency import consistency_figure, consistency_section
+from jaxinterp.pipelines._exhibits_robustness import robustness_section
 from jaxinterp.pipelines._exhibits_trace import trace_section
 from jaxinterp.pipelines._exhibits_training import accuracy_section
 from jaxinterp.pipelines._exhibits_units import featured_figure, units_section
@@ -44,6 +45,7 @@ def build_page(results: Results) -> report.Page:
         ("units", ("dissect",), units_section),
         ("consistency", ("consistency",), consistency_section),
         ("accuracy", ("evaluate", "train"), accuracy_section),
+        ("robustness", ("robustness",), robustness_section),
         ("trace", ("trace",), trace_section),
     ]
     sections = [_kept(results, "images", ("inspect",), images_section)]

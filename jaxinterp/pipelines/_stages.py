@@ -17,6 +17,7 @@ from jaxinterp.pipelines._generation import generate
 from jaxinterp.pipelines._identity import describe
 from jaxinterp.pipelines._page import write_page
 from jaxinterp.pipelines._provenance import provenance
+from jaxinterp.pipelines._robustness import evaluate_robustness
 from jaxinterp.pipelines._study import Study
 from jaxinterp.pipelines._tracing import trace
 from jaxinterp.pipelines._training import train
@@ -28,6 +29,7 @@ VERBS = {
     "dissect": "find what units answer to",
     "consistency": "measure LC, CS1, CS2, r1 and r2",
     "trace": "trace predictions to units",
+    "robustness": "attack the networks by the standard evaluation, and write a card of each",
     "report": "write the page from what is finished",
 }
 """What each verb of the command line runs."""
@@ -38,6 +40,7 @@ _PER_PHASE: dict[str, Callable[[Run, str], None]] = {
     "dissect": dissect,
     "consistency": measure_consistency,
     "evaluate": evaluate,
+    "robustness": evaluate_robustness,
 }
 _VERSION = 2
 
@@ -158,6 +161,7 @@ def _needs(name: str) -> tuple[str, ...]:
     return {
         "generate": (f"train.{phase}",),
         "evaluate": (f"train.{phase}",),
+        "robustness": (f"train.{phase}",),
         "dissect": (f"generate.{phase}", f"generate.{NORMAL}"),
         "consistency": (f"dissect.{phase}",),
     }.get(kind, ())

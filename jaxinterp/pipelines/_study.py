@@ -1,11 +1,13 @@
 """What a recipe builds: a study, its members and how they are trained."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import optax
 
+from jaxinterp import attacks
 from jaxinterp._base import Attack, Model
 from jaxinterp.data import Source
 from jaxinterp.training import Objective
@@ -78,6 +80,50 @@ class Robustness:
 
 
 @dataclasses.dataclass(frozen=True)
+class Standard:
+    """A threat model, and the attacks that stand for it.
+
+    Attributes:
+        epsilon: radius in [0, 1] units.
+        norm: "linf" or "l2".
+        num_images: how many held-out images are attacked, spread evenly over them; None for all.
+        num_steps: of APGD and of FAB-T.
+        num_targets: classes that APGD-T and FAB-T are driven to, at most all wrong ones.
+        max_queries: of Square.
+        batch_size: images in a batch.
+
+    Raises:
+        ValueError: a radius that is none in that norm, another norm, or a number below 1.
+    """
+
+    epsilon: float
+    norm: str = "linf"
+    num_images: int | None = None
+    num_steps: int = 100
+    num_targets: int = 9
+    max_queries: int = 5000
+    batch_size: int = 100
+
+    def __post_init__(self) -> None:
+        self.attacks(self.num_targets + 1)
+        for name in ("num_images", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"expected {name} of at least 1, got {value}.")
+
+    def attacks(self, num_classes: int) -> tuple[attacks.StandardAttack, ...]:
+        """The attacks in their order, the same objects for equal settings, so that what was compiled is used again."""
+        num_targets = min(self.num_targets, num_classes - 1)
+        return _attacks(self.epsilon, self.norm, self.num_steps, num_targets, self.max_queries)
+
+
+@functools.lru_cache(maxsize=16)
+def _attacks(epsilon: float, norm: str, *numbers: int) -> tuple[attacks.StandardAttack, ...]:
+    num_steps, num_targets, max_queries = numbers
+    return attacks.standard_attacks(epsilon, norm=norm, num_steps=num_steps, num_targets=num_targets, max_queries=max_queries)
+
+
+@dataclasses.dataclass(frozen=True)
 class Study:
     """The paper's whole study of an ensemble of networks.
 
@@ -95,6 +141,7 @@ class Study:
         pretraining: how the members are trained before anything else; None takes them as built.
         finetuning: adversarial training of the members after the first analysis; None ends the study there.
         robustness: the table of accuracies; None leaves it out.
+        standard: the threat model of the standard evaluation; None leaves it out.
         shard_size: adversarial images in a shard.
         batch_size: images in a batch, over all devices.
         attack_batch_size: the same for the attack.
@@ -124,6 +171,7 @@ class Study:
     pretraining: Training | None = None
     finetuning: Training | None = None
     robustness: Robustness | None = None
+    standard: Standard | None = None
     shard_size: int = 256
     batch_size: int = 128
     attack_batch_size: int = 64
@@ -152,10 +200,14 @@ class Study:
         stages += ["inspect", "generate.normal", "dissect.normal", "consistency.normal"]
         if self.robustness:
             stages.append("evaluate.normal")
+        if self.standard:
+            stages.append("robustness.normal")
         if self.finetuning:
             stages.append("train.robust")
             if self.robustness:
                 stages.append("evaluate.robust")
+            if self.standard:
+                stages.append("robustness.robust")
             stages += ["generate.robust", "dissect.robust", "consistency.robust"]
         return (*stages, "trace")
 

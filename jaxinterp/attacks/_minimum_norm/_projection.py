@@ -1,10 +1,14 @@
 """The nearest point of a hyperplane, and of an L1 ball; of one image `[h w c]`."""
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 NEGLIGIBLE = 1e-8
 """Part of the largest slope below which a pixel is left alone in L2: it would need a move that no float can follow."""
+
+NEWTON_STEPS = 24
+"""Of `_level`; random problems of 150 000 pixels are solved after a dozen."""
 
 
 def to_hyperplane(image: Array, gradient: Array, gap: Array, norm: str) -> Array:
@@ -26,7 +30,7 @@ def to_hyperplane(image: Array, gradient: Array, gap: Array, norm: str) -> Array
 
     References:
         F. Croce, M. Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack", ICML 2020,
-        equation (2); the solution by one sort is our own.
+        equation (2); the solution without a sort is our own.
     """
     shape, steepest = image.shape, jnp.max(jnp.abs(gradient))
     scale = jnp.where(steepest > 0, steepest, 1.0)
@@ -63,13 +67,18 @@ def onto_l1_ball(change: Array, radius: Array) -> Array:
 
 
 def _level(slopes: Array, knots: Array, height: Array) -> Array:
-    """The least `level` with `sum(slopes * minimum(level, knots)) = height`; the largest knot where there is none."""
-    order = jnp.argsort(knots)
-    slopes, knots = slopes[order], knots[order]
-    below = jnp.cumsum(slopes * knots) - slopes * knots
-    above = jnp.cumsum(slopes[::-1])[::-1]
-    enough = below + knots * above >= height
-    index = jnp.argmax(enough)
-    rise = above[index]
-    level = (height - below[index]) / jnp.where(rise > 0, rise, 1.0)
-    return jnp.where(jnp.any(enough), jnp.maximum(level, 0.0), knots[-1])
+    """The least `level` with `sum(slopes * minimum(level, knots)) = height`; the largest knot where there is none.
+
+    By Newton's method from 0: the sum is concave in the level, so the levels rise towards the solution, and are exact once no
+    further knot is passed. That takes some ten sums of those allowed, where sorting the knots takes as long as hundreds.
+    Their number is fixed, since a loop that ends when all rows are done would make devices wait for each other.
+    """
+
+    def rise(_: Array | int, level: Array) -> Array:
+        free = knots > level
+        slope = jnp.sum(jnp.where(free, slopes, 0.0))
+        rest = height - jnp.sum(jnp.where(free, 0.0, slopes * knots))
+        return jnp.where(slope > 0, rest / jnp.where(slope > 0, slope, 1.0), jnp.max(knots))
+
+    level = jax.lax.fori_loop(0, NEWTON_STEPS, rise, jnp.zeros((), knots.dtype))
+    return jnp.clip(level, 0.0, jnp.max(knots))

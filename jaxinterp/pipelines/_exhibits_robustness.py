@@ -1,0 +1,33 @@
+"""What the page shows of the standard evaluation."""
+
+from jaxinterp import report
+from jaxinterp.pipelines._results import Results
+
+
+def robustness_section(results: Results) -> report.Section:
+    """Accuracy after each of the standard attacks, and what makes it doubtful."""
+    phases, rows = results.phases("robustness"), []
+    names: list[str] = []
+    for phase in phases:
+        for member, card in results.load(f"robustness.{phase}")[0]["cards"].items():
+            names = list(card["accuracy"])
+            cells = [
+                f"{100 * found['estimate']:.1f} ({100 * found['low']:.0f} to {100 * found['high']:.0f})"
+                for found in card["accuracy"].values()
+            ]
+            kept, broken = card["adversarial_images_that_survive_8_bits"]
+            flags = ", ".join(name.replace("_", " ") for name, raised in card["flags"].items() if raised) or "none"
+            rows.append((results.title(member, phase), *cells, f"{kept} of {broken}", flags))
+    values, _ = results.load(f"robustness.{phases[0]}")
+    card = next(iter(values["cards"].values()))
+    model = card["threat_model"]
+    radius = f"{model['of_255']:g}/255" if model["norm"] == "linf" else f"{model['epsilon']:g}"
+    text = (
+        f"Threat model: {model['norm']}, epsilon = {radius}; {values['num_images']} held-out images. Every attack gets the "
+        "images that the ones before it left: APGD on the cross-entropy, APGD and FAB towards each of "
+        f"{card['attacks']['apgd-t']} classes ({card['num_steps']} steps), and Square ({card['max_queries']} queries)."
+    )
+    columns = ("network", *(name if name == "clean" else f"after {name}" for name in names), "survive 8 bits", "flags")
+    caption = "Accuracy in per cent of all images, with its 95 % interval; the last accuracy is the robust one."
+    table = report.Table("Standard evaluation", columns, tuple(rows), caption=caption, paper="")
+    return report.Section("Robust accuracy", text=text, items=(table,))
