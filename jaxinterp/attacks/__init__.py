@@ -8,6 +8,17 @@ from jaxinterp.attacks._criterion import joint_success as joint_success
 from jaxinterp.attacks._criterion import least_distorted_success as least_distorted_success
 from jaxinterp.attacks._criterion import rms_distortion as rms_distortion
 from jaxinterp.attacks._ensembles._ensemble_optimization import ensemble_optimization as ensemble_optimization
+from jaxinterp.attacks._ensembles._fusion import Fused as Fused
+from jaxinterp.attacks._ensembles._fusion import ensemble_logits as ensemble_logits
+from jaxinterp.attacks._ensembles._fusion import ensemble_probabilities as ensemble_probabilities
+from jaxinterp.attacks._ensembles._fusion import fuse as fuse
+from jaxinterp.attacks._ensembles._longitudinal import longitudinal as longitudinal
+from jaxinterp.attacks._ensembles._mi_cwa import CWAInfo as CWAInfo
+from jaxinterp.attacks._ensembles._mi_cwa import CWAState as CWAState
+from jaxinterp.attacks._ensembles._mi_cwa import mi_cwa as mi_cwa
+from jaxinterp.attacks._ensembles._svre import SVREInfo as SVREInfo
+from jaxinterp.attacks._ensembles._svre import SVREState as SVREState
+from jaxinterp.attacks._ensembles._svre import svre as svre
 from jaxinterp.attacks._fixed_radius._bim import bim as bim
 from jaxinterp.attacks._fixed_radius._fgsm import fgsm as fgsm
 from jaxinterp.attacks._fixed_radius._mi_fgsm import mi_fgsm as mi_fgsm
