@@ -8,10 +8,17 @@ from jaxinterp.attacks._criterion import joint_success as joint_success
 from jaxinterp.attacks._criterion import least_distorted_success as least_distorted_success
 from jaxinterp.attacks._criterion import rms_distortion as rms_distortion
 from jaxinterp.attacks._ensembles._ensemble_optimization import ensemble_optimization as ensemble_optimization
+from jaxinterp.attacks._ensembles._erosion import EROSIONS as EROSIONS
+from jaxinterp.attacks._ensembles._erosion import Erosion as Erosion
+from jaxinterp.attacks._ensembles._erosion import dropout_erosion as dropout_erosion
+from jaxinterp.attacks._ensembles._erosion import skip_erosion as skip_erosion
 from jaxinterp.attacks._ensembles._fusion import Fused as Fused
 from jaxinterp.attacks._ensembles._fusion import ensemble_logits as ensemble_logits
 from jaxinterp.attacks._ensembles._fusion import ensemble_probabilities as ensemble_probabilities
 from jaxinterp.attacks._ensembles._fusion import fuse as fuse
+from jaxinterp.attacks._ensembles._ghost import GhostNetwork as GhostNetwork
+from jaxinterp.attacks._ensembles._ghost import ghost as ghost
+from jaxinterp.attacks._ensembles._ghost import ghost_network as ghost_network
 from jaxinterp.attacks._ensembles._longitudinal import longitudinal as longitudinal
 from jaxinterp.attacks._ensembles._mi_cwa import CWAInfo as CWAInfo
 from jaxinterp.attacks._ensembles._mi_cwa import CWAState as CWAState

@@ -124,16 +124,23 @@ def with_taps(loss: Loss, make_taps: Callable[[Array | None, Any, Batch], Taps])
         loss_key, tap_key = (None, None) if key is None else jax.random.split(key)
         if isinstance(model, (tuple, list)):
             keys = member_keys(tap_key, len(model))
-            wrapped = tuple(_Tapped(m, make_taps(k, m, batch)) for k, m in zip(keys, model, strict=True))
+            wrapped = tuple(Tapped(m, make_taps(k, m, batch)) for k, m in zip(keys, model, strict=True))
         else:
-            wrapped = _Tapped(model, make_taps(tap_key, model, batch))
+            wrapped = Tapped(model, make_taps(tap_key, model, batch))
         return loss(loss_key, wrapped, adversarial, batch)
 
     return tapped
 
 
 @dataclasses.dataclass(frozen=True)
-class _Tapped:
+class Tapped:
+    """A model some of whose activations are replaced; it lives inside a trace.
+
+    Attributes:
+        model: what is evaluated.
+        taps: act before those that a call brings along.
+    """
+
     model: Any
     taps: Taps
 
