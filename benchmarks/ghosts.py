@@ -214,7 +214,7 @@ def main() -> None:
     results = pathlib.Path(known.results)
     earlier = [json.loads(line) for line in results.read_text().splitlines()] if results.is_file() and not known.smoke else []
     done = {_name(row): row for row in earlier if "form" in row and settings == {name: row.get(name) for name in settings}}
-    rows = []
+    rows, made = [], 0
     for condition in _conditions(known):
         targets = [name for name in networks if families[name] != families[condition["source"]]]
         row = done.get(_name(condition))
@@ -222,13 +222,17 @@ def main() -> None:
             success, seconds = measure(known, condition, networks, targets, batches)
             row = settings | condition | {"success": success, "seconds": round(seconds, 1)} | about
             _write(results, row, known)
+            made += 1
             if condition["form"] == "standard":
                 jax.clear_caches()
         share = np.mean([bit == "1" for string in row["success"].values() for bit in string])
         print(f"{_name(condition)}: {100 * share:.1f} % of {len(ids)} images, {row['seconds']} s", flush=True)
         rows.append(row)
-    _write(results, settings | {"keys": known.keys, "comparison": compare(rows)} | about, known)
-    print(json.dumps(compare(rows), indent=1))
+    comparison = compare(rows)
+    if made:
+        _write(results, settings | {"keys": known.keys, "comparison": comparison} | about, known)
+    for entry in comparison:
+        print(json.dumps(entry), flush=True)
 
 
 def _conditions(known: argparse.Namespace) -> Iterator[dict[str, Any]]:
