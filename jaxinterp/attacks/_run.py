@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Bool, Float, Integer
 
-from jaxinterp._base import Attack, Batch, Model, check_images
+from jaxinterp._base import Attack, Batch, check_images
 from jaxinterp.attacks._criterion import joint_success, rms_distortion
 from jaxinterp.attacks._loss import members
 
@@ -41,7 +41,7 @@ class Result(NamedTuple):
 
 def run(
     attack: Attack,
-    model: Model | tuple[Model, ...],
+    model: Any,
     images: Float[Array, "n h w c"] | Float[np.ndarray, "n h w c"],
     labels: Integer[Array, "n"] | Integer[np.ndarray, "n"],
     *,
@@ -53,7 +53,7 @@ def run(
 
     Args:
         attack: built once, used often: its compiled programs belong to the object.
-        model: a model, or a tuple of models for an attack with an ensemble loss.
+        model: a model, fused models among them, or a tuple of models for an attack with an ensemble loss.
         images: clean, in [0, 1].
         labels: true classes.
         key: the same key gives the same answer.

@@ -47,21 +47,38 @@ def ensemble(loss: Loss, *, weights: Sequence[float | int] | None = None) -> Los
     Raises:
         ValueError: weights that are negative, not finite or all zero; at tracing, another number of weights than members.
     """
-    if weights is not None and not (all(math.isfinite(w) and w >= 0 for w in weights) and sum(weights) > 0):
-        raise ValueError(f"expected finite weights >= 0 with a positive sum, got {list(weights)}; write one per model.")
+    check_weights(weights)
 
     def mean_over_members(key: Array | None, model: Any, adversarial: Array, batch: Batch) -> Array:
         models = members(model)
-        shares = [1.0] * len(models) if weights is None else list(weights)
-        if len(shares) != len(models):
-            raise ValueError(f"expected one weight per model, got {len(shares)} for {len(models)}; write one per model.")
         values = [
-            share / sum(shares) * loss(member_key, member, adversarial, batch)
-            for share, member_key, member in zip(shares, member_keys(key, len(models)), models, strict=True)
+            share * loss(member_key, member, adversarial, batch)
+            for share, member_key, member in zip(
+                shares(weights, len(models)), member_keys(key, len(models)), models, strict=True
+            )
         ]
         return sum(values[1:], start=values[0])
 
     return mean_over_members
+
+
+def check_weights(weights: Sequence[float | int] | None) -> None:
+    """Raises `ValueError` for weights of which no mean can be made."""
+    if weights is not None and not (all(math.isfinite(w) and w >= 0 for w in weights) and sum(weights) > 0):
+        raise ValueError(f"expected finite weights >= 0 with a positive sum, got {list(weights)}; write one per model.")
+
+
+def shares(weights: Sequence[float | int] | None, count: int) -> list[float]:
+    """The weights of `count` members, which sum to 1; equal where none are given.
+
+    Raises:
+        ValueError: another number of weights than members.
+    """
+    if weights is None:
+        return [1 / count] * count
+    if len(weights) != count:
+        raise ValueError(f"expected one weight per model, got {len(weights)} for {count}; write one per model.")
+    return [weight / sum(weights) for weight in weights]
 
 
 def weighted_sum(*terms: tuple[Scalar, Loss]) -> Loss:
@@ -107,16 +124,23 @@ def with_taps(loss: Loss, make_taps: Callable[[Array | None, Any, Batch], Taps])
         loss_key, tap_key = (None, None) if key is None else jax.random.split(key)
         if isinstance(model, (tuple, list)):
             keys = member_keys(tap_key, len(model))
-            wrapped = tuple(_Tapped(m, make_taps(k, m, batch)) for k, m in zip(keys, model, strict=True))
+            wrapped = tuple(Tapped(m, make_taps(k, m, batch)) for k, m in zip(keys, model, strict=True))
         else:
-            wrapped = _Tapped(model, make_taps(tap_key, model, batch))
+            wrapped = Tapped(model, make_taps(tap_key, model, batch))
         return loss(loss_key, wrapped, adversarial, batch)
 
     return tapped
 
 
 @dataclasses.dataclass(frozen=True)
-class _Tapped:
+class Tapped:
+    """A model some of whose activations are replaced; it lives inside a trace.
+
+    Attributes:
+        model: what is evaluated.
+        taps: act before those that a call brings along.
+    """
+
     model: Any
     taps: Taps
 

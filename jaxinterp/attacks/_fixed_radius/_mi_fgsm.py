@@ -28,8 +28,7 @@ def mi_fgsm(
         decay: of the accumulated gradient; 0 is BIM.
         step_size: of one step, in [0, 1] units; `epsilon / num_steps` by default, as in the paper.
         num_steps: number of gradients.
-        loss: minimised; `ensemble(cross_entropy)` for several models. Unlike the paper, which prefers the fusion of logits,
-            `ensemble` fuses losses.
+        loss: minimised; `ensemble_logits(cross_entropy)` for several models as in the paper, `ensemble` fuses losses.
 
     Returns:
         An attack of kind "fixed_radius".

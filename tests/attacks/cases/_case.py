@@ -18,6 +18,8 @@ class Case(NamedTuple):
         num_steps: with which the laws are tested; three where that is enough to move.
         evaluations: how often, at most, one step (and `init`) has the network in its program.
         random: another key gives another answer, with whatever it is built.
+        looks_ahead: takes gradients elsewhere than at the iterate within one step, so that a step towards a class is not minus
+            the step away from it.
         takes_ensembles: is made for a tuple of models.
         converged: of kind "minimum_norm": `() -> ` the attack with as many steps as it needs on a linear model.
         excess: how much further away, relative to the nearest adversarial image, its answer on a linear model may be.
@@ -31,6 +33,7 @@ class Case(NamedTuple):
     num_steps: int = 3
     evaluations: int = 2
     random: bool = False
+    looks_ahead: bool = False
     takes_ensembles: bool = False
     converged: Callable[[], Attack] | None = None
     excess: float = 0.0
