@@ -1,7 +1,7 @@
 """What the contract test knows of an attack."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,8 @@ class Case(NamedTuple):
         num_steps: with which the laws are tested; three where that is enough to move.
         evaluations: how often, at most, one step (and `init`) has the network in its program.
         random: another key gives another answer, with whatever it is built.
+        place: `(state, images) -> state` from which the next step starts at these images.
+        own_target: it chooses the class that it drives to by itself, whatever loss and target it is given.
         takes_ensembles: is made for a tuple of models.
         converged: of kind "minimum_norm": `() -> ` the attack with as many steps as it needs on a linear model.
         excess: how much further away, relative to the nearest adversarial image, its answer on a linear model may be.
@@ -30,6 +32,8 @@ class Case(NamedTuple):
     num_steps: int = 3
     evaluations: int = 2
     random: bool = False
+    place: Callable[[Any, Any], Any] = lambda state, images: state._replace(iterate=images)
+    own_target: bool = False
     takes_ensembles: bool = False
     converged: Callable[[], Attack] | None = None
     excess: float = 0.0
