@@ -52,7 +52,7 @@ def test_imports_go_down():
     assert not wrong
 
 
-_DRIVER = {"_ball", "_criterion", "_dlr", "_gradient", "_lattice", "_loss", "_run", "_transform"}
+_DRIVER = {"_ball", "_criterion", "_dlr", "_gradient", "_lattice", "_loss", "_run", "_steps", "_transform"}
 ROOMS = {
     "models": {"_files": set(), "_own": {"_resized"}, "_architectures": {"_flow", "_init", "_network", "_ops"}},
     "attacks": dict.fromkeys(("_fixed_radius", "_minimum_norm", "_query", "_ensembles"), _DRIVER),

@@ -2,6 +2,7 @@
 
 from jaxinterp.attacks._ball import Ball as Ball
 from jaxinterp.attacks._ball import box as box
+from jaxinterp.attacks._ball import l1 as l1
 from jaxinterp.attacks._ball import l2 as l2
 from jaxinterp.attacks._ball import linf as linf
 from jaxinterp.attacks._criterion import joint_margin as joint_margin
@@ -34,8 +35,9 @@ from jaxinterp.attacks._fixed_radius._apgd import ApgdState as ApgdState
 from jaxinterp.attacks._fixed_radius._apgd import apgd as apgd
 from jaxinterp.attacks._fixed_radius._bim import bim as bim
 from jaxinterp.attacks._fixed_radius._fgsm import fgsm as fgsm
+from jaxinterp.attacks._fixed_radius._iterative_least_likely import LeastLikelyState as LeastLikelyState
+from jaxinterp.attacks._fixed_radius._iterative_least_likely import iterative_least_likely as iterative_least_likely
 from jaxinterp.attacks._fixed_radius._mi_fgsm import mi_fgsm as mi_fgsm
-from jaxinterp.attacks._fixed_radius._mi_fgsm import normalize_l1 as normalize_l1
 from jaxinterp.attacks._fixed_radius._pgd import pgd as pgd
 from jaxinterp.attacks._gradient import GradientInfo as GradientInfo
 from jaxinterp.attacks._gradient import GradientState as GradientState
@@ -52,12 +54,17 @@ from jaxinterp.attacks._loss import squared_distance as squared_distance
 from jaxinterp.attacks._minimum_norm._fab import FabState as FabState
 from jaxinterp.attacks._minimum_norm._fab import fab as fab
 from jaxinterp.attacks._minimum_norm._nearest import MinimumNormInfo as MinimumNormInfo
+from jaxinterp.attacks._restarts import RestartsState as RestartsState
+from jaxinterp.attacks._restarts import with_restarts as with_restarts
 from jaxinterp.attacks._run import Result as Result
 from jaxinterp.attacks._run import run as run
 from jaxinterp.attacks._run import run_batch as run_batch
 from jaxinterp.attacks._run import run_with_info as run_with_info
 from jaxinterp.attacks._standard import StandardAttack as StandardAttack
 from jaxinterp.attacks._standard import standard_attacks as standard_attacks
+from jaxinterp.attacks._steps import normalize_l1 as normalize_l1
+from jaxinterp.attacks._steps import normalize_l2 as normalize_l2
+from jaxinterp.attacks._steps import sparse_sign as sparse_sign
 from jaxinterp.attacks._transform import ensemble as ensemble
 from jaxinterp.attacks._transform import targeted as targeted
 from jaxinterp.attacks._transform import weighted_sum as weighted_sum

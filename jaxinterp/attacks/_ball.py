@@ -1,7 +1,7 @@
 """Balls around the clean image: where an attack starts and what its iterates are projected onto."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +87,60 @@ def l2(epsilon: Scalar, *, random_start: bool = False) -> Ball:
         radius = jax.random.uniform(radius_key, (), clean.dtype) ** (1 / clean.size)
         length = jnp.asarray(epsilon, clean.dtype) * radius / jnp.sqrt(jnp.sum(jnp.square(direction)))
         return project(clean + length * direction, clean)
+
+    return Ball(project=project, start=start if random_start else _at_clean)
+
+
+def l1(epsilon: Scalar, *, random_start: bool = False) -> Ball:
+    """The images whose absolute differences from the clean one sum to at most `epsilon`.
+
+    The projection is the exact one onto the intersection with [0, 1], not the one onto the ball followed by a clip, which loses
+    much of the radius: each difference is shrunk by one common number, then cut off at 0 and at the box. That number is found
+    by bisection to the last bit of the type.
+
+    Args:
+        epsilon: radius, the sum over all pixels and channels in [0, 1] units; it may exceed 1. A Python number is checked; an
+            array (traced, say) is taken as it is, 0 included.
+        random_start: start at a uniform draw from the ball, cut off at [0, 1], and not at the clean image.
+
+    Returns:
+        The ball.
+
+    Raises:
+        ValueError: a number that is not positive.
+
+    References:
+        F. Croce, M. Hein, "Mind the Box: l1-APGD for Sparse Adversarial Attacks on Image Classifiers", ICML 2021,
+        proposition 2.1.
+    """
+    check_radius(epsilon, name="epsilon", largest=float("inf"))
+
+    def project(adversarial: Float[Array, "h w c"], clean: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+        radius = jnp.asarray(epsilon, clean.dtype)
+        change = adversarial - clean
+        size, room = jnp.abs(change), jnp.where(change > 0, 1.0 - clean, clean)
+
+        def shrunk(number: Array) -> Array:
+            return jnp.clip(size - number, 0.0, room)
+
+        def halve(_: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+            low, high = bounds
+            middle = (low + high) / 2
+            outside = jnp.sum(shrunk(middle)) > radius
+            return jnp.where(outside, middle, low), jnp.where(outside, high, middle)
+
+        halvings = jnp.finfo(clean.dtype).nmant + 8
+        _, number = jax.lax.fori_loop(0, halvings, halve, (jnp.zeros((), clean.dtype), jnp.max(size)))
+        length = shrunk(jnp.where(jnp.sum(shrunk(jnp.zeros((), clean.dtype))) > radius, number, 0.0))
+        return jnp.clip(clean + jnp.sign(change) * length, 0.0, 1.0)
+
+    def start(key: Array, clean: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+        sign_key, size_key = jax.random.split(key)
+        # The first of k + 1 shares of a stick that is broken at random are uniform in the ball of k dimensions.
+        shares = jax.random.exponential(size_key, (clean.size + 1,), clean.dtype)
+        shares = (shares / jnp.sum(shares))[:-1].reshape(clean.shape)
+        sign = jax.random.rademacher(sign_key, clean.shape, clean.dtype)
+        return project(clean + jnp.asarray(epsilon, clean.dtype) * sign * shares, clean)
 
     return Ball(project=project, start=start if random_start else _at_clean)
 

@@ -41,7 +41,34 @@ def test_l2_projection() -> None:
     np.testing.assert_array_equal(ball.project(clean, clean), clean)
 
 
-@pytest.mark.parametrize(("ball", "order"), [(attacks.linf, np.inf), (attacks.l2, 2)])
+def test_l1_projection_is_the_nearest_image_of_both_sets() -> None:
+    """The conditions of optimality: a common number is taken off what is neither zero nor at the box."""
+    with jax.enable_x64(True):
+        clean = jnp.asarray(RNG.uniform(size=(8, 8, 3)))
+        far = clean + jnp.asarray(RNG.normal(size=(8, 8, 3)))
+        near = np.asarray(jax.jit(attacks.l1(5.0).project)(far, clean))
+        change, wanted = near - np.asarray(clean), np.asarray(far - clean)
+        assert near.min() >= 0
+        assert near.max() <= 1
+        np.testing.assert_allclose(np.abs(change).sum(), 5.0, rtol=1e-12)
+        inside = (np.abs(change) > 1e-12) & (near > 1e-12) & (near < 1 - 1e-12)
+        number = (np.abs(wanted) - np.abs(change))[inside]
+        assert inside.sum() > 10
+        np.testing.assert_allclose(number, number[0], rtol=1e-9)
+        at_box = (np.abs(change) > 1e-12) & ~inside
+        assert at_box.sum() > 3
+        assert np.all((np.abs(wanted) - np.abs(change))[at_box] >= number[0] - 1e-9)
+        assert np.all(np.abs(wanted)[np.abs(change) <= 1e-12] <= number[0] + 1e-9)
+        assert np.all(change * wanted >= 0)
+
+        within = clean + 0.001 * (far - clean)
+        np.testing.assert_allclose(attacks.l1(5.0).project(within, clean), np.clip(within, 0, 1), atol=1e-15)
+        np.testing.assert_array_equal(attacks.l1(5.0).project(clean, clean), clean)
+        boxed = attacks.l1(500.0).project(far, clean)
+        np.testing.assert_allclose(boxed, np.clip(far, 0, 1), atol=1e-15)
+
+
+@pytest.mark.parametrize(("ball", "order"), [(attacks.linf, np.inf), (attacks.l2, 2), (attacks.l1, 1)])
 def test_random_starts_fill_the_ball(ball: Any, order: float) -> None:
     clean = image(0.4, 0.6)
     assert attacks.linf(0.1).start(jax.random.key(0), clean) is clean
@@ -51,6 +78,35 @@ def test_random_starts_fill_the_ball(ball: Any, order: float) -> None:
     assert norms.max() <= 0.1 + 1e-6
     assert norms.max() > 0.099
     assert np.abs(steps.mean(0)).max() < 0.3 * np.abs(steps).max()
+
+
+def test_pgd_in_each_norm_takes_its_steepest_step() -> None:
+    """One step from the middle of the box on a linear loss: the sign, the unit gradient, the largest entries."""
+    batch = toys.make_batch()
+    batch = batch._replace(image=jnp.full_like(batch.image, 0.5))
+    slope = jnp.asarray(RNG.normal(size=batch.image.shape).astype(np.float32))
+    largest = -jnp.sort(-jnp.abs(slope.reshape(4, -1)), axis=1)[:, 1]
+    steps = {
+        "linf": jnp.sign(slope),
+        "l2": slope / jnp.linalg.norm(slope.reshape(4, -1), axis=1)[:, None, None, None],
+        "l1": jnp.sign(slope) * (jnp.abs(slope) >= largest[:, None, None, None]) / 2,  # a hundredth of 108 entries
+    }
+    for norm, step in steps.items():
+        attack = attacks.pgd(
+            0.4,
+            norm=norm,
+            num_steps=1,
+            random_start=False,
+            loss=lambda key, model, adversarial, batch: jnp.sum(slope * adversarial, axis=(1, 2, 3)),
+        )
+        result = attacks.run_batch(attack, None, batch, key=jax.random.key(0)).adversarial
+        np.testing.assert_allclose(result, batch.image - 0.1 * step, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", [attacks.normalize_l1(), attacks.normalize_l2(), attacks.sparse_sign(0.01)])
+def test_rules_leave_a_zero_gradient_alone(rule: Any) -> None:
+    still = jnp.zeros((4, 4, 3))
+    np.testing.assert_array_equal(rule.update(still, rule.init(still), still)[0], still)
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,8 @@ def test_nothing_large_is_a_constant_of_the_program(name: str) -> None:
 @every
 def test_loss_does_not_rise(name: str) -> None:
     model, batch = example()
+    if CASES[name].own_target:
+        batch = batch._replace(target=attacks.least_likely(model, batch.image, num_targets=1)[:, 0])
     loss = jax.jit(functools.partial(LOSS, None))
     after, before = loss(model, answer(name, model, batch), batch), loss(model, batch.image, batch)
     assert np.all(np.asarray(after) <= np.asarray(before))
@@ -224,7 +226,10 @@ def test_vmap_over_epsilon(name: str) -> None:
     np.testing.assert_allclose(results[1], answer(name, model, batch), atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.kind == "fixed_radius" and not case.looks_ahead])
+PLAIN = [n for n, c in CASES.items() if c.kind == "fixed_radius" and not (c.looks_ahead or c.own_target)]
+
+
+@pytest.mark.parametrize("name", PLAIN)
 def test_targeted_is_minus_untargeted(name: str) -> None:
     """One step towards a class is minus the step away from it, where neither the box nor a random start interferes."""
     batch, model = toys.make_batch(dtype=np.float64), toys.linear_model(dtype=np.float64)
@@ -232,7 +237,7 @@ def test_targeted_is_minus_untargeted(name: str) -> None:
     away = towards._replace(label=towards.target, target=towards.target * 0 - 1)
     attack, key, changes = attack_of(name, 1), jax.random.key(KEY), []
     for each in (towards, away):
-        state = _init(attack, key, model, each, sharding=None)._replace(iterate=each.image)
+        state = CASES[name].place(_init(attack, key, model, each, sharding=None), each.image)
         state = _step(attack, key, state, model, each, index=0, sharding=None)[0]
         changes.append(np.asarray(state.adversarial - each.image))
     assert np.abs(changes[0]).max() > 1e-3

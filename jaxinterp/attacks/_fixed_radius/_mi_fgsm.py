@@ -1,9 +1,5 @@
 """MI-FGSM: sign steps along an accumulated gradient."""
 
-from typing import Any
-
-import jax
-import jax.numpy as jnp
 import optax
 from jax import Array
 
@@ -11,6 +7,7 @@ from jaxinterp._base import Attack
 from jaxinterp.attacks._ball import Scalar, check_num_steps, check_radius, linf
 from jaxinterp.attacks._gradient import gradient_attack
 from jaxinterp.attacks._loss import Loss, cross_entropy
+from jaxinterp.attacks._steps import normalize_l1
 
 
 def mi_fgsm(
@@ -20,6 +17,7 @@ def mi_fgsm(
     step_size: Scalar | None = None,
     num_steps: int = 10,
     loss: Loss = cross_entropy,
+    keep: Loss | None = None,
 ) -> Attack:
     """Momentum iterative FGSM: `g <- decay g + grad / ||grad||_1`, `x <- clip(x - step_size sign(g))`.
 
@@ -29,6 +27,7 @@ def mi_fgsm(
         step_size: of one step, in [0, 1] units; `epsilon / num_steps` by default, as in the paper.
         num_steps: number of gradients.
         loss: minimised; `ensemble_logits(cross_entropy)` for several models as in the paper, `ensemble` fuses losses.
+        keep: score per example, lower = better; the answer is then the best-scored image, see `gradient_attack`.
 
     Returns:
         An attack of kind "fixed_radius".
@@ -47,16 +46,4 @@ def mi_fgsm(
     size = epsilon / num_steps if step_size is None else step_size
     check_radius(size, name="step_size")
     rule = optax.chain(normalize_l1(), optax.trace(decay), optax.sign_sgd(size))
-    return gradient_attack(loss, update_rule=rule, ball=linf(epsilon), num_steps=num_steps)
-
-
-def normalize_l1() -> optax.GradientTransformation:
-    """The update rule that divides a gradient by its L1 norm; a zero gradient stays zero."""
-
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        norm = sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(updates))
-        # Not a tiny floor: the compiler may turn `4 g / floor` into `g (4 / floor)`, and zero times infinity is no number.
-        norm = jnp.where(norm > 0, norm, 1.0)
-        return jax.tree.map(lambda leaf: leaf / norm, updates), state
-
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return gradient_attack(loss, update_rule=rule, ball=linf(epsilon), num_steps=num_steps, keep=keep)

@@ -1,7 +1,7 @@
 """What the contract test knows of an attack."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,8 @@ class Case(NamedTuple):
         random: another key gives another answer, with whatever it is built.
         looks_ahead: takes gradients elsewhere than at the iterate within one step, so that a step towards a class is not minus
             the step away from it.
+        place: `(state, images) -> state` from which the next step starts at these images.
+        own_target: it chooses the class that it drives to by itself, whatever loss and target it is given.
         takes_ensembles: is made for a tuple of models.
         converged: of kind "minimum_norm": `() -> ` the attack with as many steps as it needs on a linear model.
         excess: how much further away, relative to the nearest adversarial image, its answer on a linear model may be.
@@ -34,6 +36,8 @@ class Case(NamedTuple):
     evaluations: int = 2
     random: bool = False
     looks_ahead: bool = False
+    place: Callable[[Any, Any], Any] = lambda state, images: state._replace(iterate=images)
+    own_target: bool = False
     takes_ensembles: bool = False
     converged: Callable[[], Attack] | None = None
     excess: float = 0.0

@@ -1,1 +1,0 @@
-"""Attacks that see the answers of a network and none of its gradients; they count their queries."""
