@@ -23,6 +23,9 @@ from jaxinterp.attacks._loss import Loss as Loss
 from jaxinterp.attacks._loss import cross_entropy as cross_entropy
 from jaxinterp.attacks._loss import margin as margin
 from jaxinterp.attacks._loss import squared_distance as squared_distance
+from jaxinterp.attacks._query._nes import nes as nes
+from jaxinterp.attacks._query._spsa import spsa as spsa
+from jaxinterp.attacks._query._square import square as square
 from jaxinterp.attacks._run import Result as Result
 from jaxinterp.attacks._run import run as run
 from jaxinterp.attacks._run import run_batch as run_batch

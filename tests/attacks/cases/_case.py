@@ -22,6 +22,7 @@ class Case(NamedTuple):
         converged: of kind "minimum_norm": `() -> ` the attack with as many steps as it needs on a linear model.
         excess: how much further away, relative to the nearest adversarial image, its answer on a linear model may be.
         budget: of kind "query": the queries that `build` allows for an image.
+        radius: of kind "query": keeps to the ball of radius epsilon.
     """
 
     build: Callable[..., Attack]
@@ -34,3 +35,4 @@ class Case(NamedTuple):
     converged: Callable[[], Attack] | None = None
     excess: float = 0.0
     budget: int = 0
+    radius: bool = False
