@@ -23,6 +23,8 @@ from jaxinterp.attacks._loss import Loss as Loss
 from jaxinterp.attacks._loss import cross_entropy as cross_entropy
 from jaxinterp.attacks._loss import margin as margin
 from jaxinterp.attacks._loss import squared_distance as squared_distance
+from jaxinterp.attacks._query._boundary import boundary as boundary
+from jaxinterp.attacks._query._hop_skip_jump import hop_skip_jump as hop_skip_jump
 from jaxinterp.attacks._query._nes import nes as nes
 from jaxinterp.attacks._query._spsa import spsa as spsa
 from jaxinterp.attacks._query._square import square as square

@@ -23,6 +23,7 @@ class Case(NamedTuple):
         excess: how much further away, relative to the nearest adversarial image, its answer on a linear model may be.
         budget: of kind "query": the queries that `build` allows for an image.
         radius: of kind "query": keeps to the ball of radius epsilon.
+        aims: finds a way to a target; False where it needs an image of the target to start from.
     """
 
     build: Callable[..., Attack]
@@ -36,3 +37,4 @@ class Case(NamedTuple):
     excess: float = 0.0
     budget: int = 0
     radius: bool = False
+    aims: bool = True
