@@ -54,6 +54,11 @@ from jaxinterp.attacks._loss import squared_distance as squared_distance
 from jaxinterp.attacks._minimum_norm._fab import FabState as FabState
 from jaxinterp.attacks._minimum_norm._fab import fab as fab
 from jaxinterp.attacks._minimum_norm._nearest import MinimumNormInfo as MinimumNormInfo
+from jaxinterp.attacks._query._boundary import boundary as boundary
+from jaxinterp.attacks._query._hop_skip_jump import hop_skip_jump as hop_skip_jump
+from jaxinterp.attacks._query._nes import nes as nes
+from jaxinterp.attacks._query._spsa import spsa as spsa
+from jaxinterp.attacks._query._square import square as square
 from jaxinterp.attacks._restarts import RestartsState as RestartsState
 from jaxinterp.attacks._restarts import with_restarts as with_restarts
 from jaxinterp.attacks._run import Result as Result

@@ -31,6 +31,7 @@ def cases(*kinds: str) -> pytest.MarkDecorator:
 
 every = cases()
 fixed_radius = cases("fixed_radius")
+bounded = pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.kind == "fixed_radius" or case.radius])
 
 
 @pytest.fixture(autouse=True)
@@ -52,8 +53,10 @@ def answer(name: str, model: Any, batch: Batch, *, seed: int = KEY) -> np.ndarra
     return np.asarray(state.adversarial)
 
 
-def example() -> tuple[Any, Batch]:
-    return toys.conv_model(dtype=np.float64), toys.make_batch(dtype=np.float64)
+def example(name: str | None = None) -> tuple[Any, Batch]:
+    """With targets, but for an attack that does not find any by itself."""
+    model, batch = toys.conv_model(dtype=np.float64), toys.make_batch(dtype=np.float64)
+    return model, batch if name is None or CASES[name].aims else untargeted(batch, model)
 
 
 def untargeted(batch: Batch, model: Any) -> Batch:
@@ -93,7 +96,7 @@ def test_kind(name: str) -> None:
 
 @every
 def test_in_box_and_moves(name: str) -> None:
-    model, batch = example()
+    model, batch = example(name)
     result = answer(name, model, batch)
     assert result.min() >= 0
     assert result.max() <= 1
@@ -102,12 +105,12 @@ def test_in_box_and_moves(name: str) -> None:
 
 @every
 def test_same_key_same_answer(name: str) -> None:
-    np.testing.assert_array_equal(answer(name, *example()), answer(name, *example()))
+    np.testing.assert_array_equal(answer(name, *example(name)), answer(name, *example(name)))
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.random])
 def test_another_key_another_answer(name: str) -> None:
-    assert np.abs(answer(name, *example()) - answer(name, *example(), seed=8)).max() > 1e-3
+    assert np.abs(answer(name, *example(name)) - answer(name, *example(name), seed=8)).max() > 1e-3
 
 
 @every
@@ -134,7 +137,7 @@ def test_dtype_is_kept(name: str, dtype: Any) -> None:
 
 @every
 def test_rows_alone_padded_permuted_are_the_rows_of_the_batch(name: str) -> None:
-    model, batch = example()
+    model, batch = example(name)
     whole = answer(name, model, batch)
     alone = np.concatenate([answer(name, model, rows(batch, [i])) for i in range(4)])
     np.testing.assert_allclose(alone, whole, atol=1e-12, rtol=0)
@@ -151,7 +154,7 @@ def test_rows_alone_padded_permuted_are_the_rows_of_the_batch(name: str) -> None
 @every
 def test_sharded_is_unsharded_and_loop_is_scan(name: str) -> None:
     """A loop over one program for a step, on devices that never wait for each other."""
-    model, batch = example()
+    model, batch = example(name)
     mesh, attack = data_mesh(4), attack_of(name)
     split = jax.device_put(batch, sharded(mesh))
     everywhere, key = jax.device_put((model, jax.random.key(KEY)), replicated(mesh))
@@ -183,12 +186,12 @@ def test_sharded_scan_needs_no_communication() -> None:
 @every
 def test_finite_where_gradients_are_zero(name: str) -> None:
     flat = toys.conv_model(dtype=np.float64, scale=0.0)
-    assert np.isfinite(answer(name, flat, example()[1])).all()
+    assert np.isfinite(answer(name, flat, example(name)[1])).all()
 
 
 @every
 def test_nothing_large_is_a_constant_of_the_program(name: str) -> None:
-    attack, (model, batch), key = attack_of(name), example(), jax.random.key(0)
+    attack, (model, batch), key = attack_of(name), example(name), jax.random.key(0)
     state = jax.eval_shape(attack.init, key, model, batch)
     jaxpr = jax.make_jaxpr(attack.step)(key, state, model, batch)
     assert sum(np.size(constant) for constant in jaxpr.consts) < 8
@@ -197,7 +200,7 @@ def test_nothing_large_is_a_constant_of_the_program(name: str) -> None:
 
 @every
 def test_loss_does_not_rise(name: str) -> None:
-    model, batch = example()
+    model, batch = example(name)
     if CASES[name].own_target:
         batch = batch._replace(target=attacks.least_likely(model, batch.image, num_targets=1)[:, 0])
     loss = jax.jit(functools.partial(LOSS, None))
@@ -206,16 +209,16 @@ def test_loss_does_not_rise(name: str) -> None:
     assert np.mean(np.asarray(before - after)) > 1e-3
 
 
-@fixed_radius
+@bounded
 def test_in_ball(name: str) -> None:
-    model, batch = example()
+    model, batch = example(name)
     change = (answer(name, model, batch) - np.asarray(batch.image)).reshape(len(batch.id), -1)
     assert np.linalg.norm(change, ord=CASES[name].norm, axis=1).max() <= EPSILON * (1 + 1e-9)
 
 
-@fixed_radius
+@bounded
 def test_vmap_over_epsilon(name: str) -> None:
-    model, batch = example()
+    model, batch = example(name)
 
     def of_epsilon(epsilon: Any) -> jax.Array:
         attack = CASES[name].build(epsilon, loss=LOSS, num_steps=CASES[name].num_steps)
@@ -246,7 +249,7 @@ def test_targeted_is_minus_untargeted(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.takes_ensembles])
 def test_an_ensemble_of_one_is_the_model(name: str) -> None:
-    model, batch = example()
+    model, batch = example(name)
     np.testing.assert_array_equal(answer(name, model, batch), answer(name, (model,), batch))
 
 
@@ -267,7 +270,7 @@ def test_nearest_image_of_a_linear_model(name: str) -> None:
 
 @cases("minimum_norm", "query")
 def test_what_errs_already_is_left_alone(name: str) -> None:
-    model, batch = example()
+    model, batch = example(name)
     wrong = untargeted(batch, model)
     wrong = wrong._replace(label=(wrong.label + 1) % toys.CLASSES)
     np.testing.assert_array_equal(answer(name, model, wrong), np.asarray(batch.image))
@@ -276,7 +279,7 @@ def test_what_errs_already_is_left_alone(name: str) -> None:
 @cases("minimum_norm", "query")
 def test_moved_means_adversarial_or_nothing_found(name: str) -> None:
     """What a minimum-norm attack gives back is adversarial, or the clean image."""
-    model, batch = example()
+    model, batch = example(name)
     for each in (batch, untargeted(batch, model)):
         result = answer(name, model, each)
         moved = np.abs(result - np.asarray(batch.image)).max((1, 2, 3)) > 0
@@ -289,8 +292,9 @@ def test_moved_means_adversarial_or_nothing_found(name: str) -> None:
 def test_queries_are_counted_exactly(name: str) -> None:
     """The network itself counts the images on which it is asked for a single row, until that row is done."""
     case, batch = CASES[name], toys.make_batch(dtype=np.float64)
+    model, counted = toys.counting_model(dtype=np.float64)
     for index in range(2):
-        model, counted = toys.counting_model(dtype=np.float64)
+        counted.clear()
         one = rows(batch, [index])
         state = attacks.run_batch(attack_of(name), model, one, key=jax.random.key(KEY), unroll=False)
         jax.effects_barrier()
@@ -299,8 +303,24 @@ def test_queries_are_counted_exactly(name: str) -> None:
 
 
 @cases("query")
+def test_queries_of_a_row_are_its_own_and_end(name: str) -> None:
+    """Whatever the other rows do: a row is done when it is adversarial or its budget is spent, and asks no more."""
+    model, batch = example(name)
+    batch = untargeted(batch, model)._replace(target=batch.target.at[:2].set(-1))
+    batch = batch._replace(label=batch.label.at[0].set((batch.label[0] + 1) % toys.CLASSES))
+    whole = attacks.run_batch(attack_of(name), model, batch, key=jax.random.key(KEY), unroll=False)
+    assert whole.queries.dtype == jnp.int32
+    assert bool(whole.done.all())
+    assert int(whole.queries[0]) == 1  # it errs already
+    assert int(whole.queries.max()) <= CASES[name].budget
+    for index in range(4):
+        alone = attacks.run_batch(attack_of(name), model, rows(batch, [index]), key=jax.random.key(KEY), unroll=False)
+        assert int(alone.queries[0]) == int(whole.queries[index])
+
+
+@cases("query")
 def test_a_row_that_is_done_is_never_touched_again(name: str) -> None:
-    model, batch = example()
+    model, batch = example(name)
     attack, key = attack_of(name), jax.random.key(KEY)
     state = attacks.run_batch(attack, model, batch, key=key, unroll=False)
     done = state._replace(done=jnp.ones_like(state.done))

@@ -27,6 +27,8 @@ class Case(NamedTuple):
         excess: how much further away, relative to the nearest adversarial image, its answer on a linear model may be.
         target_is_a_direction: success is any answer other than the label, also where there is a target.
         budget: of kind "query": the queries that `build` allows for an image.
+        radius: of kind "query": keeps to the ball of radius epsilon.
+        aims: finds a way to a target; False where it needs an image of the target to start from.
     """
 
     build: Callable[..., Attack]
@@ -43,3 +45,5 @@ class Case(NamedTuple):
     excess: float = 0.0
     target_is_a_direction: bool = False
     budget: int = 0
+    radius: bool = False
+    aims: bool = True
