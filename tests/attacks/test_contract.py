@@ -327,3 +327,35 @@ def test_a_row_that_is_done_is_never_touched_again(name: str) -> None:
     again, _ = _step(attack, key, done, model, batch, index=attack.num_steps, sharding=None)
     np.testing.assert_array_equal(again.adversarial, state.adversarial)
     np.testing.assert_array_equal(again.queries, state.queries)
+
+
+@cases("universal")
+def test_one_perturbation_in_ball_and_in_box_for_all_rows(name: str) -> None:
+    model, batch = example()
+    state = attacks.run_batch(attack_of(name), model, batch, key=jax.random.key(KEY), unroll=False)
+    perturbation = np.asarray(state.perturbation)
+    assert perturbation.shape == batch.image.shape[1:]
+    assert 1e-3 < np.linalg.norm(perturbation.ravel(), ord=CASES[name].norm) <= EPSILON * (1 + 1e-9)
+    np.testing.assert_array_equal(state.adversarial, np.clip(np.asarray(batch.image) + perturbation[None], 0, 1))
+    np.testing.assert_array_equal(state.adversarial, answer(name, model, batch))
+    loss = functools.partial(LOSS, None, model)
+    assert float(jnp.mean(loss(state.adversarial, batch))) < float(jnp.mean(loss(batch.image, batch)))
+
+
+@cases("universal")
+def test_rows_that_only_fill_up_do_not_count(name: str) -> None:
+    model, batch = example()
+    two = rows(batch, [0, 1])
+    filler = two._replace(image=two.image * 0 + 1, target=two.target * 0 - 1, id=two.id * 0 - 1, mask=~two.mask)
+    padded = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), two, filler)
+    np.testing.assert_allclose(answer(name, model, padded)[:2], answer(name, model, two), atol=1e-12, rtol=0)
+
+
+@cases("universal")
+def test_universal_is_finite_where_gradients_are_zero_and_the_same_in_shards(name: str) -> None:
+    model, batch = example()
+    assert np.isfinite(answer(name, toys.conv_model(dtype=np.float64, scale=0.0), batch)).all()
+    mesh = data_mesh(4)
+    everywhere = jax.device_put(model, replicated(mesh))
+    split = answer(name, everywhere, jax.device_put(batch, sharded(mesh)))
+    np.testing.assert_allclose(split, answer(name, model, batch), atol=1e-12, rtol=0)

@@ -1,7 +1,7 @@
 """What minimum-norm attacks share: lengths, success read off the logits, and the nearest success so far."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,9 @@ from jaxinterp._base import Batch
 
 Kept = tuple[Array, Array]
 """The nearest adversarial image so far `[n h w c]`, and its distance `[n]`, infinite where there is none."""
+
+INSIDE = 0.999999
+"""Factor that takes [-1, 1] into the open interval, where the inverse of the hyperbolic tangent is finite."""
 
 
 class MinimumNormInfo(NamedTuple):
@@ -102,3 +105,20 @@ def _missing(logits: Array, batch: Batch, largest: Callable[..., Array]) -> Arra
 
 def _one_hot(classes: Array, logits: Array) -> Array:
     return jax.nn.one_hot(classes, logits.shape[-1], dtype=logits.dtype)
+
+
+def annealed(first: float, last: float, count: Array, num_steps: int, dtype: Any) -> Array:
+    """What falls from `first` by half a cosine, and would be `last` after `num_steps` steps; `[n]`."""
+    turn = jnp.pi * count.astype(dtype) / num_steps
+    return last + (first - last) * (1 + jnp.cos(turn)) / 2
+
+
+def check_at_least_zero(value: float, *, name: str) -> None:
+    """Raises `ValueError` for a number that is negative or not finite."""
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"expected {name} >= 0, got {value}; write {name}=0.0.")
+
+
+def beside(rows: Array, leaf: Array) -> Array:
+    """One value per row, with the axes of the leaf."""
+    return rows.reshape(rows.shape + (1,) * (leaf.ndim - 1))

@@ -23,19 +23,53 @@ def _case(attack: Callable[..., Attack], norm: str, *, converged: dict[str, Any]
     return Case(build, "minimum_norm", norm=ORDERS[norm], converged=longer, **fields)
 
 
+def _fab(norm: str, **keywords: Any) -> Case:
+    attack = functools.partial(attacks.fab, norm=norm, **keywords)
+    aside = keywords.get("towards") == "target"
+    return _case(attack, norm, converged={"num_steps": 12}, num_steps=6, excess=6e-3, target_is_a_direction=aside)
+
+
+def _deepfool(norm: str) -> Case:
+    attack = functools.partial(attacks.deepfool, norm=norm)
+    return _case(attack, norm, converged={"num_steps": 1}, num_steps=8, excess=0.02 + 1e-9)
+
+
+def _fmn(norm: str) -> Case:
+    return _case(functools.partial(attacks.fmn, norm=norm), norm, converged={"num_steps": 50}, num_steps=8, excess=1e-3)
+
+
+_SEARCH = {"num_search_steps": 8, "initial_weight": 0.01}
+
 CASES: dict[str, Case] = {
-    **{
-        f"fab[{norm}]": _case(
-            functools.partial(attacks.fab, norm=norm), norm, converged={"num_steps": 12}, num_steps=6, excess=6e-3
-        )
-        for norm in ORDERS
-    },
-    "fab[target]": _case(
-        functools.partial(attacks.fab, norm="linf", towards="target"),
+    "fab[linf]": _fab("linf"),
+    "fab[l1]": _fab("l1"),
+    "fab[target]": _fab("l2", towards="target"),
+    "deepfool[l2]": _deepfool("l2"),
+    "deepfool[linf]": _deepfool("linf"),
+    # The cross-entropy of five classes has another direction than the margin to the nearest.
+    "ddn": _case(attacks.ddn, "l2", converged={"num_steps": 50, "initial_radius": 0.1}, num_steps=8, excess=0.35),
+    "fmn[l2]": _fmn("l2"),
+    "fmn[l1]": _fmn("l1"),
+    "fmn[linf]": _fmn("linf"),
+    "carlini_wagner": _case(
+        functools.partial(attacks.carlini_wagner, initial_weight=10.0, step_size=0.1, num_search_steps=2),
+        "l2",
+        converged={"num_steps": 200, "step_size": 0.005, **_SEARCH},
+        num_steps=8,
+        excess=0.06,
+    ),
+    "ead": _case(
+        functools.partial(attacks.ead, initial_weight=10.0, num_search_steps=2),
+        "l1",
+        converged={"num_steps": 100, "l1_weight": 1e-3, **_SEARCH},
+        num_steps=8,
+        excess=0.25,
+    ),
+    "carlini_wagner_linf": _case(
+        functools.partial(attacks.carlini_wagner_linf, initial_weight=10.0, step_size=0.1, num_rounds=2),
         "linf",
-        converged={"num_steps": 12},
-        num_steps=6,
-        excess=6e-3,
-        target_is_a_direction=True,
+        converged={"num_steps": 100, "step_size": 1e-3, "num_rounds": 20, "initial_weight": 0.01},
+        num_steps=8,
+        excess=0.17,
     ),
 }
