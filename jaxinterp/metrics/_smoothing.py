@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -180,7 +180,7 @@ def _counts(
         index = np.arange(start, start + batch_size)
         rows, draws = np.divmod(np.minimum(index, total - 1), num_draws)
         counts = _count(
-            key, counts, model, images, names, rows.astype(np.int32), draws.astype(np.int32), index < total, np.float32(sigma)
+            key, counts, model, images, names, rows.astype(np.int32), draws.astype(np.int32), index < total, float(sigma)
         )
     return np.asarray(counts).astype(np.int64)
 
@@ -195,11 +195,11 @@ def _count(
     rows: Array,
     draws: Array,
     mask: Array,
-    sigma: Array,
+    sigma: Any,
 ) -> Array:
     def noisy(row: Array, draw: Array) -> Array:
         drawn = jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, ids[row]), draw), images.shape[1:], images.dtype)
-        return images[row] + sigma.astype(images.dtype) * drawn
+        return images[row] + sigma * drawn
 
     predictions = jnp.argmax(model(jax.vmap(noisy)(rows, draws))[0], axis=-1)
     return counts.at[rows, predictions].add(mask.astype(counts.dtype))
