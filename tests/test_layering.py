@@ -54,7 +54,12 @@ def test_imports_go_down():
 
 _DRIVER = {"_ball", "_criterion", "_dlr", "_gradient", "_lattice", "_loss", "_run", "_steps", "_transform"}
 ROOMS = {
-    "models": {"_files": set(), "_own": {"_resized"}, "_architectures": {"_flow", "_init", "_network", "_ops"}},
+    "models": {
+        "_files": set(),
+        "_own": {"_wrapped"},
+        "_architectures": {"_flow", "_init", "_network", "_ops"},
+        "_defences": {"_wrapped"},
+    },
     "attacks": dict.fromkeys(("_fixed_radius", "_minimum_norm", "_query", "_ensembles"), _DRIVER),
 }
 """The folders under a package, and what of that package outside itself each may import; none imports another."""

@@ -1,4 +1,4 @@
-"""Figures of merit on the host: taxonomy, consistency, representation, intervals, success, dissection."""
+"""Figures of merit: taxonomy, consistency, representation, intervals, success, dissection, detectors, certificates."""
 
 from jaxinterp.metrics._bins import Curve as Curve
 from jaxinterp.metrics._consistency import Null as Null
@@ -31,6 +31,14 @@ from jaxinterp.metrics._intervals import wilson_interval as wilson_interval
 from jaxinterp.metrics._representation import RealFeatures as RealFeatures
 from jaxinterp.metrics._representation import RepresentationConsistency as RepresentationConsistency
 from jaxinterp.metrics._representation import representation_consistency as representation_consistency
+from jaxinterp.metrics._smoothing import Certificate as Certificate
+from jaxinterp.metrics._smoothing import binomial_lower_bound as binomial_lower_bound
+from jaxinterp.metrics._smoothing import certified_accuracy as certified_accuracy
+from jaxinterp.metrics._smoothing import certify as certify
+from jaxinterp.metrics._smoothing import smoothed_predict as smoothed_predict
+from jaxinterp.metrics._squeezing import Detection as Detection
+from jaxinterp.metrics._squeezing import feature_squeezing as feature_squeezing
+from jaxinterp.metrics._squeezing import squeezing_scores as squeezing_scores
 from jaxinterp.metrics._success import Scored as Scored
 from jaxinterp.metrics._success import SuccessRate as SuccessRate
 from jaxinterp.metrics._success import SuccessTable as SuccessTable

@@ -48,6 +48,13 @@ from jaxinterp.models._checkpoint import fingerprint as fingerprint
 from jaxinterp.models._checkpoint import last_conv as last_conv
 from jaxinterp.models._checkpoint import load as load
 from jaxinterp.models._checkpoint import save as save
+from jaxinterp.models._defences._bit_depth import with_bit_depth as with_bit_depth
+from jaxinterp.models._defences._defended import defended as defended
+from jaxinterp.models._defences._gaussian_noise import with_gaussian_noise as with_gaussian_noise
+from jaxinterp.models._defences._jpeg import with_jpeg as with_jpeg
+from jaxinterp.models._defences._median_filter import with_median_filter as with_median_filter
+from jaxinterp.models._defences._random_resize_pad import with_random_resize_pad as with_random_resize_pad
+from jaxinterp.models._defences._total_variation import with_total_variation as with_total_variation
 from jaxinterp.models._export import export as export
 from jaxinterp.models._files._download import fetch as fetch
 from jaxinterp.models._files._download import published_weights as published_weights

@@ -12,7 +12,7 @@ from jaxinterp._base import Model, Network
 from jaxinterp.models._files._leaves import leaves, load_leaves, save_leaves
 from jaxinterp.models._files._weights import load_into, save_state, torchvision_state
 from jaxinterp.models._network import ConvNet
-from jaxinterp.models._resized import inner
+from jaxinterp.models._wrapped import inner, transforms
 
 
 def load(path: str | os.PathLike[str], network: Network | Model) -> Model:
@@ -71,7 +71,7 @@ def fingerprint(model: Model) -> str:
     if isinstance(inner(model.network), ConvNet):
         text, weights = repr(model.network), torchvision_state(model.params, model.stats)
     else:
-        text = _program(model)
+        text = "\n".join([_program(model), *map(repr, transforms(model.network))])
         weights = {name: np.ascontiguousarray(np.asarray(leaf)) for name, leaf in leaves(model.params, model.stats).items()}
     digest = hashlib.sha256(text.encode())
     for name, value in sorted(weights.items()):

@@ -13,8 +13,8 @@ def export(model: Model, path: str | os.PathLike[str]) -> None:
     `torchvision.models.resnet18().load_state_dict(safetensors.torch.load_file(path), strict=True)`; where the number of
     classes is another, so it is for torchvision (`num_classes=10`). Folded normalisation is written as one that only adds
     the bias. PyTorch's network wants images of `[n c h w]` from which the model's `mean` was subtracted and which were
-    divided by its `std`; both stand in the file's metadata, and so does the image size. What `at_size` adds is not
-    written.
+    divided by its `std`; both stand in the file's metadata, and so does the image size. What `at_size` and defences add
+    is not written.
 
     Args:
         model: a network of this package, trained or not.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxinterp._base import Model
 from jaxinterp.models._network import ConvNet
-from jaxinterp.models._resized import Resized, inner
+from jaxinterp.models._wrapped import around, inner
 
 
 def fold_batch_norm(model: Model) -> Model:
@@ -39,7 +39,7 @@ def fold_batch_norm(model: Model) -> Model:
         gain = norm["scale"] * jax.lax.rsqrt(running["var"] + before.epsilon)
         shift = norm["bias"] + gain * (conv.get("bias", 0) - running["mean"])
         convolutions[after.conv] = {"kernel": conv["kernel"] * gain[None, None, None], "bias": shift}
-    return Model(params | convolutions, stats, _around(model, plain))
+    return Model(params | convolutions, stats, around(model.network, plain))
 
 
 def unfold_batch_norm(model: Model) -> Model:
@@ -58,7 +58,7 @@ def unfold_batch_norm(model: Model) -> Model:
         params[fold.conv] = {"kernel": params[fold.conv]["kernel"]} | ({"bias": jnp.zeros_like(bias)} if fold.bias else {})
         params[fold.norm] = {"scale": jnp.ones_like(bias), "bias": bias}
         stats[fold.norm] = {"mean": jnp.zeros_like(bias), "var": jnp.full_like(bias, 1 - fold.epsilon)}
-    return Model(params, stats, _around(model, dataclasses.replace(network, body=body.clone(folded=False))))
+    return Model(params, stats, around(model.network, dataclasses.replace(network, body=body.clone(folded=False))))
 
 
 def with_dtype(model: Model, dtype: str | None) -> Model:
@@ -76,7 +76,7 @@ def with_dtype(model: Model, dtype: str | None) -> Model:
     if dtype not in ("bfloat16", "float16", None):
         raise ValueError(f"expected dtype 'bfloat16', 'float16' or None, got {dtype!r}.")
     network = dataclasses.replace(inner_network(model), dtype=dtype)
-    return Model(model.params, model.stats, _around(model, network))
+    return Model(model.params, model.stats, around(model.network, network))
 
 
 def inner_network(model: Model) -> ConvNet:
@@ -89,8 +89,3 @@ def inner_network(model: Model) -> ConvNet:
     if not isinstance(network, ConvNet):
         raise ValueError(f"expected a network that jaxinterp.models builds, got {network!r}.")
     return network
-
-
-def _around(model: Model, network: ConvNet) -> ConvNet | Resized:
-    outer = model.network
-    return dataclasses.replace(outer, network=network) if isinstance(outer, Resized) else network

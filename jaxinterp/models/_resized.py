@@ -49,11 +49,6 @@ class Resized:
         return self.network.apply(params, stats, resized, key=key, taps=taps, train=train)
 
 
-def inner(network: Network) -> Network:
-    """The network that runs at its own size."""
-    return network.network if isinstance(network, Resized) else network
-
-
 def at_size(model: Model, size: int) -> Model:
     """The same model for images of `size` x `size`, which it resizes inside: models of different size share one image.
 
@@ -69,5 +64,5 @@ def at_size(model: Model, size: int) -> Model:
     """
     if size < 1:
         raise ValueError(f"expected size >= 1, got {size}.")
-    network = inner(model.network)
+    network = model.network.network if isinstance(model.network, Resized) else model.network
     return Model(model.params, model.stats, network if size == network.image_size else Resized(network, size))

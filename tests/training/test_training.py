@@ -37,6 +37,7 @@ def objectives():
     return {
         "standard": training.standard(label_smoothing=0.1),
         "consistent": training.consistent(attacks.fgsm(4 / 255), layer="conv2", feature_weight=2.0),
+        "adversarial": training.adversarial(attacks.fgsm(4 / 255)),
     }
 
 

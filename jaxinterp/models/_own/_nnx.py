@@ -16,7 +16,7 @@ from jaxinterp.models._own._geometry import reaches
 from jaxinterp.models._own._named import Passage, current
 from jaxinterp.models._own._own import PerChannel, own_model
 from jaxinterp.models._own._value import Value, value_of
-from jaxinterp.models._resized import inner
+from jaxinterp.models._wrapped import inner
 
 Path = tuple[str | int, ...]
 

@@ -1,0 +1,1 @@
+"""Defences that change the image before the network sees it."""
