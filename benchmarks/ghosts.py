@@ -217,7 +217,7 @@ def main() -> None:
     rows, made = [], 0
     for condition in _conditions(known):
         targets = [name for name in networks if families[name] != families[condition["source"]]]
-        row = done.get(_name(condition))
+        row: dict[str, Any] | None = done.get(_name(condition))
         if row is None:
             success, seconds = measure(known, condition, networks, targets, batches)
             row = settings | condition | {"success": success, "seconds": round(seconds, 1)} | about
