@@ -15,12 +15,12 @@ FRESH = 2**32 - 2
 
 
 class RestartsState(NamedTuple):
-    """State of an attack with restarts; every leaf has the leading axis `n`.
+    """State of an attack with restarts; every leaf but one has the leading axis `n`.
 
     Attributes:
         adversarial: `[n h w c]`, the answer so far: the best of the finished runs, or that of the first run.
         score: `[n]`, of the best of the finished runs; infinite where none is.
-        steps: `[n]`, how many there were.
+        steps: how many there were: one number, since devices that looked at rows would wait for each other.
         inner: of the run that is under way.
     """
 
@@ -61,22 +61,21 @@ def with_restarts(attack: Attack, num_restarts: int, *, score: Loss = joint_marg
     def init(key: Array, model: Any, batch: Batch) -> RestartsState:
         inner = attack.init(key, model, batch)
         unknown = jnp.full(batch.id.shape, jnp.inf, inner.adversarial.dtype)
-        return RestartsState(inner.adversarial, unknown, jnp.zeros(batch.id.shape, jnp.int32), inner)
+        return RestartsState(inner.adversarial, unknown, jnp.zeros((), jnp.int32), inner)
 
     def step(key: Array, state: RestartsState, model: Any, batch: Batch) -> tuple[RestartsState, Any]:
-        begins = jnp.any((state.steps > 0) & (state.steps % attack.num_steps == 0))
+        begins = (state.steps > 0) & (state.steps % attack.num_steps == 0)
         inner = jax.lax.cond(begins, lambda: attack.init(jax.random.fold_in(key, FRESH), model, batch), lambda: state.inner)
         inner, info = attack.step(key, inner, model, batch)
         steps = state.steps + 1
         scores = jax.lax.cond(
-            jnp.any(steps % attack.num_steps == 0),
+            steps % attack.num_steps == 0,
             lambda: score(None, model, inner.adversarial, batch).astype(state.score.dtype),
             lambda: jnp.full_like(state.score, jnp.inf),
         )
         better = scores < state.score
         best = jnp.where(better[:, None, None, None], inner.adversarial, state.adversarial)
-        first = (steps <= attack.num_steps)[:, None, None, None]
-        adversarial = jnp.where(first, inner.adversarial, best)
+        adversarial = jnp.where(steps <= attack.num_steps, inner.adversarial, best)
         return RestartsState(adversarial, jnp.where(better, scores, state.score), steps, inner), info
 
     return Attack(init=init, step=step, num_steps=num_restarts * attack.num_steps, kind=attack.kind)

@@ -1,0 +1,1 @@
+"""Attacks that see the answers of a network and none of its gradients; they count their queries."""
