@@ -160,5 +160,11 @@ def check_num_steps(num_steps: int) -> None:
         raise ValueError(f"expected num_steps >= 1, got {num_steps}; write num_steps=1 or more.")
 
 
+def check_decay(decay: Scalar, *, name: str = "decay") -> None:
+    """Raises `ValueError` for a negative number; arrays pass."""
+    if not isinstance(decay, Array) and not float(decay) >= 0:
+        raise ValueError(f"expected {name} >= 0, got {decay}; write {name}=1.0.")
+
+
 def _at_clean(key: Array, clean: Array) -> Array:
     return clean

@@ -10,6 +10,7 @@ from jax import Array
 
 from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._ball import Ball, check_num_steps
+from jaxinterp.attacks._criterion import rms_distortion
 from jaxinterp.attacks._loss import Loss
 
 
@@ -35,10 +36,12 @@ class GradientInfo(NamedTuple):
     Attributes:
         loss: `[n]`.
         score: `[n]`, infinite where the image was not acceptable or nothing is kept.
+        distortion: `[n]`, RMS difference of the image from the clean one, in [0, 1] units.
     """
 
     loss: Array
     score: Array
+    distortion: Array
 
 
 def gradient_attack(
@@ -117,9 +120,21 @@ def gradient_attack(
         score = jnp.where(better, seen, state.score)
         best = _where(better, image, state.adversarial)
         adversarial = _where(jnp.isfinite(score), best, image_of(iterate, batch))
-        return GradientState(adversarial, iterate, rule_state, score), GradientInfo(values, seen)
+        return GradientState(adversarial, iterate, rule_state, score), GradientInfo(
+            values, seen, rms_distortion(image, batch.image)
+        )
 
     return Attack(init=init, step=step, num_steps=num_steps, kind=kind)
+
+
+def value_gradient(loss: Loss, key: Array | None, model: Any, images: Array, batch: Batch) -> tuple[Array, Array]:
+    """The gradient of each image's loss `[n h w c]`, and the losses `[n]`."""
+
+    def total(images: Array) -> tuple[Array, Array]:
+        values = loss(key, model, images, batch)
+        return jnp.sum(values), values
+
+    return jax.grad(total, has_aux=True)(images)
 
 
 def example_keys(key: Array, batch: Batch) -> Array:

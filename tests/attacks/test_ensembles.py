@@ -10,6 +10,7 @@ import pytest
 
 from jaxinterp import attacks, models
 from tests.attacks import toys
+from tests.attacks.transcribed import into_ball, norm_of, numpy_gradient
 
 KEY = jax.random.key(3)
 EPSILON = 8 / 255
@@ -31,24 +32,6 @@ def three_linear() -> tuple[Any, ...]:
 
 def adversarial(attack: Any, model: Any, batch: Any) -> np.ndarray:
     return np.asarray(attacks.run_batch(attack, model, batch, key=KEY).adversarial)
-
-
-def numpy_gradient(images: np.ndarray, label: np.ndarray, *members: Any) -> np.ndarray:
-    """Gradient of `log p(label)` of linear toys whose logits are averaged."""
-    weight = np.mean([np.asarray(model.params["weight"]) for model in members], axis=0)
-    bias = np.mean([np.asarray(model.params["bias"]) for model in members], axis=0)
-    logits = images.reshape(len(images), -1) @ weight + bias
-    p = np.exp(logits - logits.max(1, keepdims=True))
-    p /= p.sum(1, keepdims=True)
-    return ((np.eye(toys.CLASSES)[label] - p) @ weight.T).reshape(images.shape)
-
-
-def norm_of(images: np.ndarray, order: int) -> np.ndarray:
-    return np.linalg.norm(images.reshape(len(images), -1), ord=order, axis=1)[:, None, None, None]
-
-
-def into_ball(images: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    return np.clip(np.clip(images, clean - EPSILON, clean + EPSILON), 0, 1)
 
 
 def assert_harder_for_all(members: Any, moved: np.ndarray, batch: Any) -> None:
@@ -209,9 +192,9 @@ def test_svre_transcribed() -> None:
         for k in chosen:
             h = numpy_gradient(u, label, members[k]) - (numpy_gradient(x, label, members[k]) - whole)
             inner = 0.8 * inner + h / norm_of(h, 1)
-            u = into_ball(u - 0.007 * np.sign(inner), clean)
+            u = into_ball(EPSILON, u - 0.007 * np.sign(inner), clean)
         outer = 0.9 * outer + inner / norm_of(inner, 1)
-        x = into_ball(x - 0.01 * np.sign(outer), clean)
+        x = into_ball(EPSILON, x - 0.01 * np.sign(outer), clean)
         seen |= set(chosen.tolist())
     assert seen == {0, 1, 2}
     np.testing.assert_allclose(adversarial(attack, members, batch), x, atol=1e-12)
@@ -231,13 +214,13 @@ def test_mi_cwa_transcribed() -> None:
     attack = attacks.mi_cwa(EPSILON, decay=0.9, step_size=0.011, reverse_step_size=0.003, inner_step_size=0.08, num_steps=3)
     x, outer, inner = clean.copy(), np.zeros_like(clean), np.zeros_like(clean)
     for _ in range(3):
-        u = into_ball(x + 0.003 * np.sign(numpy_gradient(x, label, *members)), clean)
+        u = into_ball(EPSILON, x + 0.003 * np.sign(numpy_gradient(x, label, *members)), clean)
         for member in members:
             gradient = numpy_gradient(u, label, member)
             inner = 0.9 * inner + gradient / norm_of(gradient, 2)
-            u = into_ball(u - 0.08 * inner, clean)
+            u = into_ball(EPSILON, u - 0.08 * inner, clean)
         outer = 0.9 * outer - (u - x) / norm_of(u - x, 1)
-        x = into_ball(x - 0.011 * np.sign(outer), clean)
+        x = into_ball(EPSILON, x - 0.011 * np.sign(outer), clean)
     np.testing.assert_allclose(adversarial(attack, members, batch), x, atol=1e-12)
     assert_harder_for_all(members, x, batch)
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxinterp._base import Attack, Batch
-from jaxinterp.attacks._ball import Scalar, check_num_steps, check_radius, linf
+from jaxinterp.attacks._ball import Scalar, check_decay, check_num_steps, check_radius, linf
 from jaxinterp.attacks._ensembles._fusion import ensemble_logits
-from jaxinterp.attacks._ensembles._svre import gradient
+from jaxinterp.attacks._gradient import value_gradient
 from jaxinterp.attacks._loss import Loss, cross_entropy, member_keys, members
 
 
@@ -97,8 +97,7 @@ def mi_cwa(
     """
     check_radius(epsilon, name="epsilon")
     check_num_steps(num_steps)
-    if not isinstance(decay, Array) and not float(decay) >= 0:
-        raise ValueError(f"expected decay >= 0, got {decay}; write decay=1.0.")
+    check_decay(decay)
     size = epsilon / 5 if step_size is None else step_size
     reverse_size = epsilon / 15 if reverse_step_size is None else reverse_step_size
     check_radius(size, name="step_size")
@@ -113,10 +112,10 @@ def mi_cwa(
     def step(key: Array, state: CWAState, model: Any, batch: Batch) -> tuple[CWAState, CWAInfo]:
         models = members(model)
         start, inner_momentum = state.iterate, state.inner_momentum
-        whole, values = gradient(fused, key, models, start, batch)
+        whole, values = value_gradient(fused, key, models, start, batch)
         image = moved(start, -reverse_size, jnp.sign(whole), batch)
         for member, member_key in zip(models, member_keys(key, len(models)), strict=True):
-            ascent, _ = gradient(loss, member_key, member, image, batch)
+            ascent, _ = value_gradient(loss, member_key, member, image, batch)
             inner_momentum = decayed(inner_momentum) + _normalized(ascent, order=2)
             image = moved(image, inner_step_size, inner_momentum, batch)
         momentum = decayed(state.momentum) - _normalized(image - start, order=1)

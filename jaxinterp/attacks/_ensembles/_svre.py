@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxinterp._base import Attack, Batch
-from jaxinterp.attacks._ball import Scalar, check_num_steps, check_radius, linf
+from jaxinterp.attacks._ball import Scalar, check_decay, check_num_steps, check_radius, linf
 from jaxinterp.attacks._ensembles._fusion import ensemble_logits
+from jaxinterp.attacks._gradient import value_gradient
 from jaxinterp.attacks._loss import Loss, cross_entropy, member_keys, members
 
 
@@ -94,9 +95,8 @@ def svre(
     check_num_steps(num_steps)
     if num_inner_steps is not None and num_inner_steps < 1:
         raise ValueError(f"expected num_inner_steps >= 1, got {num_inner_steps}; write num_inner_steps=1 or more.")
-    for name, value in (("decay", decay), ("inner_decay", inner_decay)):
-        if not isinstance(value, Array) and not float(value) >= 0:
-            raise ValueError(f"expected {name} >= 0, got {value}; write {name}=1.0.")
+    check_decay(decay)
+    check_decay(inner_decay, name="inner_decay")
     size = epsilon / num_steps if step_size is None else step_size
     inner_size = size if inner_step_size is None else inner_step_size
     check_radius(size, name="step_size")
@@ -110,9 +110,9 @@ def svre(
         models = members(model)
         choice_key, loss_key = jax.random.split(key)
         start = state.iterate
-        whole, values = gradient(fused, loss_key, models, start, batch)
+        whole, values = value_gradient(fused, loss_key, models, start, batch)
         branches = [
-            lambda image, member=member, key=key: gradient(loss, key, member, image, batch)[0]
+            lambda image, member=member, key=key: value_gradient(loss, key, member, image, batch)[0]
             for member, key in zip(models, member_keys(loss_key, len(models)), strict=True)
         ]
         at_start = jnp.stack([branch(start) for branch in branches])
@@ -135,16 +135,6 @@ def svre(
         return jax.vmap(ball.project)(image - length * jnp.sign(direction), batch.image)
 
     return Attack(init=init, step=step, num_steps=num_steps, kind="fixed_radius")
-
-
-def gradient(loss: Loss, key: Array | None, model: Any, images: Array, batch: Batch) -> tuple[Array, Array]:
-    """The gradient of each image's loss `[n h w c]`, and the losses `[n]`."""
-
-    def total(images: Array) -> tuple[Array, Array]:
-        values = loss(key, model, images, batch)
-        return jnp.sum(values), values
-
-    return jax.grad(total, has_aux=True)(images)
 
 
 def _moved(decay: Scalar, momentum: Array, gradients: Array) -> Array:

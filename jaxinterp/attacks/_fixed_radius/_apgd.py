@@ -8,7 +8,7 @@ from jax import Array
 
 from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._ball import Scalar, check_num_steps, l2, linf
-from jaxinterp.attacks._criterion import joint_success
+from jaxinterp.attacks._criterion import joint_success, rms_distortion
 from jaxinterp.attacks._gradient import GradientInfo, example_keys
 from jaxinterp.attacks._loss import Loss, cross_entropy
 
@@ -197,7 +197,7 @@ def apgd(
             window=jnp.where(due, jnp.maximum(state.window - shorter, least), state.window),
             steps=state.steps + 1,
         )
-        return new, GradientInfo(values, succeeded)
+        return new, GradientInfo(values, succeeded, rms_distortion(moved, batch.image))
 
     return Attack(init=init, step=step, num_steps=num_steps, kind="fixed_radius")
 

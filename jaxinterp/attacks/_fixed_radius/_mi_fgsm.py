@@ -1,10 +1,9 @@
 """MI-FGSM: sign steps along an accumulated gradient."""
 
 import optax
-from jax import Array
 
 from jaxinterp._base import Attack
-from jaxinterp.attacks._ball import Scalar, check_num_steps, check_radius, linf
+from jaxinterp.attacks._ball import Scalar, check_decay, check_num_steps, check_radius, linf
 from jaxinterp.attacks._gradient import gradient_attack
 from jaxinterp.attacks._loss import Loss, cross_entropy
 from jaxinterp.attacks._steps import normalize_l1
@@ -17,6 +16,7 @@ def mi_fgsm(
     step_size: Scalar | None = None,
     num_steps: int = 10,
     loss: Loss = cross_entropy,
+    smoothing: optax.GradientTransformation | None = None,
     keep: Loss | None = None,
 ) -> Attack:
     """Momentum iterative FGSM: `g <- decay g + grad / ||grad||_1`, `x <- clip(x - step_size sign(g))`.
@@ -27,6 +27,7 @@ def mi_fgsm(
         step_size: of one step, in [0, 1] units; `epsilon / num_steps` by default, as in the paper.
         num_steps: number of gradients.
         loss: minimised; `ensemble_logits(cross_entropy)` for several models as in the paper, `ensemble` fuses losses.
+        smoothing: a rule that each gradient goes through before it is normalised; `smooth_gradient()` makes it TI.
         keep: score per example, lower = better; the answer is then the best-scored image, see `gradient_attack`.
 
     Returns:
@@ -41,9 +42,8 @@ def mi_fgsm(
     """
     check_radius(epsilon, name="epsilon")
     check_num_steps(num_steps)
-    if not isinstance(decay, Array) and not float(decay) >= 0:
-        raise ValueError(f"expected decay >= 0, got {decay}; write decay=1.0.")
+    check_decay(decay)
     size = epsilon / num_steps if step_size is None else step_size
     check_radius(size, name="step_size")
-    rule = optax.chain(normalize_l1(), optax.trace(decay), optax.sign_sgd(size))
+    rule = optax.chain(smoothing or optax.identity(), normalize_l1(), optax.trace(decay), optax.sign_sgd(size))
     return gradient_attack(loss, update_rule=rule, ball=linf(epsilon), num_steps=num_steps, keep=keep)

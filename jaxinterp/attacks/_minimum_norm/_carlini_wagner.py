@@ -8,7 +8,6 @@ import optax
 from jax import Array
 
 from jaxinterp._base import Attack, Batch
-from jaxinterp.attacks._ball import check_num_steps
 from jaxinterp.attacks._minimum_norm._nearest import (
     INSIDE,
     MinimumNormInfo,
@@ -21,7 +20,7 @@ from jaxinterp.attacks._minimum_norm._nearest import (
     none_yet,
     reached,
 )
-from jaxinterp.attacks._minimum_norm._search import Search, advance, start_search
+from jaxinterp.attacks._minimum_norm._search import Search, advance, check_search, start_search
 
 
 class CarliniWagnerState(NamedTuple):
@@ -82,12 +81,9 @@ def carlini_wagner(
         N. Carlini, D. Wagner, "Towards Evaluating the Robustness of Neural Networks", IEEE Symposium on Security and Privacy
         2017, sections V and VI.A; the objective is f_6 of section V.A.
     """
-    check_num_steps(num_steps)
-    if num_search_steps < 1:
-        raise ValueError(f"expected num_search_steps >= 1, got {num_search_steps}; write num_search_steps=9.")
+    check_search(num_steps, num_search_steps, initial_weight)
     check_at_least_zero(confidence, name="confidence")
     check_positive(step_size, name="step_size", instead=0.01)
-    check_positive(initial_weight, name="initial_weight", instead=1e-3)
     rule = optax.adam(step_size)
 
     def init(key: Array, model: Any, batch: Batch) -> CarliniWagnerState:

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxinterp._base import Attack, Batch
-from jaxinterp.attacks._ball import check_num_steps
 from jaxinterp.attacks._minimum_norm._nearest import (
     MinimumNormInfo,
     check_at_least_zero,
@@ -18,7 +17,7 @@ from jaxinterp.attacks._minimum_norm._nearest import (
     none_yet,
     reached,
 )
-from jaxinterp.attacks._minimum_norm._search import Search, advance, start_search
+from jaxinterp.attacks._minimum_norm._search import Search, advance, check_search, start_search
 
 
 class EadState(NamedTuple):
@@ -84,13 +83,10 @@ def ead(
     """
     if decision not in ("l1", "elastic_net"):
         raise ValueError(f"expected decision 'l1' or 'elastic_net', got {decision!r}; write decision='l1'.")
-    check_num_steps(num_steps)
-    if num_search_steps < 1:
-        raise ValueError(f"expected num_search_steps >= 1, got {num_search_steps}; write num_search_steps=9.")
+    check_search(num_steps, num_search_steps, initial_weight)
     check_at_least_zero(l1_weight, name="l1_weight")
     check_at_least_zero(confidence, name="confidence")
     check_positive(step_size, name="step_size", instead=0.01)
-    check_positive(initial_weight, name="initial_weight", instead=1e-3)
 
     def far(image: Array, clean: Array) -> Array:
         distance = length(image - clean, "l1")

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxinterp._base import Batch
+from jaxinterp.attacks._ball import check_num_steps
+from jaxinterp.attacks._minimum_norm._nearest import check_positive
 
 
 class Search(NamedTuple):
@@ -24,6 +26,14 @@ class Search(NamedTuple):
     upper: Array
     found: Array
     moves: Array
+
+
+def check_search(num_steps: int, num_search_steps: int, initial_weight: float) -> None:
+    """Raises `ValueError` for fewer than one step or round, and for a weight that is not positive."""
+    check_num_steps(num_steps)
+    if num_search_steps < 1:
+        raise ValueError(f"expected num_search_steps >= 1, got {num_search_steps}; write num_search_steps=9.")
+    check_positive(initial_weight, name="initial_weight", instead=1e-3)
 
 
 def start_search(initial_weight: float, batch: Batch) -> Search:

@@ -22,6 +22,10 @@ def _restarts(epsilon: Any, *, loss: Any, num_steps: int) -> Attack:
     return attacks.with_restarts(attacks.pgd(epsilon, norm="l2", loss=loss, num_steps=num_steps), 2)
 
 
+def _variance_tuned(attack: Any) -> Any:
+    return lambda epsilon, *, loss, num_steps: attack(epsilon, loss=loss, num_steps=num_steps, num_samples=2)
+
+
 def _place_inner(state: Any, images: Any) -> Any:
     return state._replace(inner=state.inner._replace(iterate=images))
 
@@ -31,6 +35,9 @@ CASES = {
     "bim": Case(attacks.bim, "fixed_radius"),
     "pgd": Case(attacks.pgd, "fixed_radius", random=True),
     "mi_fgsm": Case(attacks.mi_fgsm, "fixed_radius"),
+    "ni_fgsm": Case(attacks.ni_fgsm, "fixed_radius", looks_ahead=True),
+    "vmi_fgsm": Case(_variance_tuned(attacks.vmi_fgsm), "fixed_radius", evaluations=3, random=True, looks_ahead=True),
+    "vni_fgsm": Case(_variance_tuned(attacks.vni_fgsm), "fixed_radius", evaluations=3, random=True, looks_ahead=True),
     "apgd": Case(attacks.apgd, "fixed_radius", num_steps=5, evaluations=4, random=True),
     "iterative_least_likely": Case(_least_likely, "fixed_radius", own_target=True),
     "with_restarts": Case(_restarts, "fixed_radius", norm=2, random=True, place=_place_inner),
