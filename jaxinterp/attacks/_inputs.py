@@ -91,20 +91,18 @@ def diverse_inputs(loss: Loss, *, probability: float = 0.5, smallest: float = 0.
     return with_inputs(loss, transform)
 
 
-def scale_invariant(loss: Loss, *, num_copies: int = 5, chunk_size: int | None = None) -> Loss:
+def scale_invariant(loss: Loss, *, num_copies: int = 5) -> Loss:
     """SI: the mean of the loss over copies of the image that are divided by 1, 2, 4, ...
 
     Args:
         loss: of each copy; `batch.image` stays the clean one.
         num_copies: m, how many copies; 1 is the loss itself.
-        chunk_size: how many copies are evaluated at once, as so many more rows of the batch; it divides `num_copies`. All by
-            default. Fewer take less memory, by a compiled loop, in which convolutions are several times slower on CPU.
 
     Returns:
         A loss. Copies have different keys, so that what is drawn is drawn for each: `scale_invariant(diverse_inputs(loss))`.
 
     Raises:
-        ValueError: num_copies below 1, or a chunk_size that does not divide it.
+        ValueError: num_copies below 1.
 
     Example:
         >>> from jaxinterp import attacks
@@ -114,32 +112,32 @@ def scale_invariant(loss: Loss, *, num_copies: int = 5, chunk_size: int | None =
         J. Lin, C. Song, K. He, L. Wang, J. E. Hopcroft, "Nesterov Accelerated Gradient and Scale Invariance for Adversarial
         Attacks", ICLR 2020, section 3.2.
     """
-    check_samples(num_copies, chunk_size, name="num_copies")
+    check_samples(num_copies, name="num_copies")
 
     def of_copies(key: Array | None, model: Any, adversarial: Array, batch: Batch) -> Array:
         def values_at(index: Array, images: Array) -> Array:
             copy_key = None if key is None else jax.random.fold_in(key, index)
             return loss(copy_key, model, images * jnp.exp2(-index.astype(images.dtype)), batch)
 
-        return mean_loss(values_at, adversarial, num_samples=num_copies, chunk_size=chunk_size)
+        return mean_loss(values_at, adversarial, num_samples=num_copies)
 
     return of_copies
 
 
-def expectation(loss: Loss, *, num_samples: int, chunk_size: int | None = None) -> Loss:
+def expectation(loss: Loss, *, num_samples: int) -> Loss:
     """EOT: the mean of the loss over draws, of a network that draws at random or of a loss that does.
+
+    One draw after the other, so the memory is that of one. On CPU the program has all of them and takes longer to compile.
 
     Args:
         loss: draws by its key: of a model such as `models.with_random_resize_pad` returns, or `with_inputs(...)`.
         num_samples: how many draws.
-        chunk_size: how many draws are evaluated at once, as so many more rows of the batch; it divides `num_samples`. All by
-            default. Fewer take less memory, by a compiled loop, in which convolutions are several times slower on CPU.
 
     Returns:
         A loss; its draws are anew in each step. It needs a key.
 
     Raises:
-        ValueError: num_samples below 1, or a chunk_size that does not divide it; when it is called, no key.
+        ValueError: num_samples below 1; when it is called, no key.
 
     Example:
         >>> from jaxinterp import attacks
@@ -148,7 +146,7 @@ def expectation(loss: Loss, *, num_samples: int, chunk_size: int | None = None) 
     References:
         A. Athalye, L. Engstrom, A. Ilyas, K. Kwok, "Synthesizing Robust Adversarial Examples", ICML 2018, section 2.1.
     """
-    check_samples(num_samples, chunk_size)
+    check_samples(num_samples)
 
     def of_draws(key: Array | None, model: Any, adversarial: Array, batch: Batch) -> Array:
         if key is None:
@@ -157,6 +155,6 @@ def expectation(loss: Loss, *, num_samples: int, chunk_size: int | None = None) 
         def values_at(index: Array, images: Array) -> Array:
             return loss(jax.random.fold_in(key, index), model, images, batch)
 
-        return mean_loss(values_at, adversarial, num_samples=num_samples, chunk_size=chunk_size)
+        return mean_loss(values_at, adversarial, num_samples=num_samples)
 
     return of_draws

@@ -37,12 +37,10 @@ class Neighbours(NamedTuple):
     Attributes:
         num_samples: how many.
         reach: how far they are, per pixel, in units of epsilon.
-        chunk_size: how many are evaluated at once; None for all.
     """
 
     num_samples: int
     reach: Scalar
-    chunk_size: int | None
 
 
 class MomentumInfo(NamedTuple):
@@ -92,7 +90,7 @@ def momentum_attack(
     size = epsilon / num_steps if step_size is None else step_size
     check_radius(size, name="step_size")
     if variance is not None:
-        check_samples(variance.num_samples, variance.chunk_size)
+        check_samples(variance.num_samples)
         check_radius(variance.reach, name="reach", largest=float("inf"))
     ball, smooth = linf(epsilon), smoothing or optax.identity()
 
@@ -123,8 +121,7 @@ def momentum_attack(
             noise = jax.vmap(lambda key: jax.random.uniform(key, image.shape[1:], image.dtype, -1.0, 1.0))
             return loss(loss_key, model, images + far * noise(example_keys(draw_key, batch)), batch)
 
-        samples, chunk = variance.num_samples, variance.chunk_size
-        return mean_gradient(values_at, image, num_samples=samples, chunk_size=chunk)[0]
+        return mean_gradient(values_at, image, num_samples=variance.num_samples)[0]
 
     return Attack(init=init, step=step, num_steps=num_steps, kind="fixed_radius")
 

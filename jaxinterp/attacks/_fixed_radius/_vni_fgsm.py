@@ -16,7 +16,6 @@ def vni_fgsm(
     num_steps: int = 10,
     num_samples: int = 20,
     reach: Scalar = 1.5,
-    chunk_size: int | None = None,
     loss: Loss = cross_entropy,
     smoothing: optax.GradientTransformation | None = None,
 ) -> Attack:
@@ -37,8 +36,6 @@ def vni_fgsm(
         num_steps: number of steps.
         num_samples: N, images around the last one.
         reach: beta, how far they are, in units of epsilon.
-        chunk_size: how many of them are evaluated at once, as so many more rows of the batch; it divides `num_samples`. All
-            by default. Fewer take less memory, by a compiled loop, in which convolutions are several times slower on CPU.
         loss: minimised; `diverse_inputs` and `scale_invariant` map it to others.
         smoothing: a rule that each corrected gradient goes through before it is normalised; `smooth_gradient()` makes it TI.
 
@@ -47,7 +44,7 @@ def vni_fgsm(
 
     Raises:
         ValueError: epsilon or step_size outside (0, 1], num_steps or num_samples below 1, a negative decay, a reach that is
-            not positive, or a chunk_size that does not divide num_samples.
+            not positive.
 
     References:
         X. Wang, K. He, "Enhancing the Transferability of Adversarial Attacks through Variance Tuning", CVPR 2021, section 3.2
@@ -61,5 +58,5 @@ def vni_fgsm(
         num_steps=num_steps,
         looks_ahead=True,
         smoothing=smoothing,
-        variance=Neighbours(num_samples, reach, chunk_size),
+        variance=Neighbours(num_samples, reach),
     )
