@@ -99,8 +99,7 @@ def test_l1_descent_of_foolbox_leaves_its_ball() -> None:
 
 def test_l1_pgd_of_foolbox_is_another_rule_and_ball_on_the_same_driver() -> None:
     """Along the gradient over its L1 norm, and scaled back to the ball along the straight line."""
-    model, batch = example()
-    image = 0.4 + 0.2 * batch.image
+    image = 0.4 + 0.2 * example()[1].image
 
     def project(adversarial: Any, clean: Any) -> Any:
         move = adversarial - clean

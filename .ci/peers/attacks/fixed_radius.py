@@ -1,26 +1,26 @@
-"""What torchattacks and foolbox make of the toy at a fixed radius, in float64: the fixture of tests/attacks/test_fixed_radius_parity.py.
+"""Peers at a fixed radius on the toy, in float64: the fixture of tests/attacks/test_fixed_radius_parity.py.
 
     PYTHONPATH=.:.ci/peers JAX_PLATFORMS=cpu python .ci/peers/attacks/fixed_radius.py
 
-Every attack runs on the convolutional toy of `toys.py` (4 images, labels that it predicts, targets the third likeliest classes).
+Every attack runs on the convolutional toy of `toys.py`: 4 images, labels that it predicts, targets the third likeliest classes.
 Written are perturbations `[n h w c]`, adversarial minus clean, rounded to 12 decimals; and, as arrays, the settings.
 
 Where the peers leave the papers:
 
-- torchattacks divides gradients by the mean of their absolute values, as the authors' codes do, the papers by the sum. Momentum is
-  then larger by the number of values of an image, which changes no sign of MI-FGSM, but the point that NI-FGSM, SI-NI-FGSM and
-  VNI-FGSM look ahead to: `x + decay step_size g` lies so many times further away than in the papers.
+- torchattacks divides gradients by the mean of their absolute values, as the authors' codes do, the papers by the sum. Momentum
+  is then larger by the number of values of an image, which changes no sign of MI-FGSM, but the point that NI-FGSM, SI-NI-FGSM
+  and VNI-FGSM look ahead to: `x + decay step_size g` lies so many times further away than in the papers.
 - torchattacks SI-NI-FGSM divides images of [0, 1], which go to black; the authors' code those of [-1, 1], which go to grey. The
   gradient is that of the undivided image in both.
 - torchattacks VNI-FGSM, like the authors' code, draws neighbours of the iterate, but subtracts the gradient at the point ahead.
 - torchattacks VMI-FGSM and VNI-FGSM neighbours are not cut off at [0, 1], as in the paper.
 - torchattacks TI-FGSM smooths by kernels of float32; here by the same kernels of float64.
-- torchattacks DI-FGSM and TI-FGSM draw one size and place for the whole batch, always resize inside the image, and never draw the
+- torchattacks DI-FGSM and TI-FGSM draw one size and place for the whole batch, resize inside the image, and never draw the
   largest size nor the last place; here with probability 0, and the transform alone with its draws.
 - torchattacks PGD-L2 adds 1e-10 to norms.
 - foolbox MI-FGSM takes the sign before the momentum.
-- foolbox L1 PGD steps along the gradient over its L1 norm, and scales back to the ball. Its sparse L1 descent steps along signs of
-  the largest entries; its projection takes the threshold one entry too far down the sorted list, and leaves the ball.
+- foolbox L1 PGD steps along the gradient over its L1 norm, and scales back to the ball. Its sparse L1 descent steps along signs
+  of the largest entries; its projection takes the threshold one entry too far down the sorted list, and leaves the ball.
 """
 
 import contextlib
@@ -84,7 +84,7 @@ def drawn(noise: list[np.ndarray]) -> Iterator[None]:
 def transforms() -> dict[str, np.ndarray]:
     """The images after the random resizing of DI-FGSM, and its draws: side, rows above, columns to the left."""
     attack = torchattacks.DIFGSM(NETWORK, resize_rate=0.5, diversity_prob=1.0)
-    original, places, images = torch.randint, [], []
+    original, places = torch.randint, []
 
     def randint(*arguments: Any, **knobs: Any) -> torch.Tensor:
         places.append(int(original(*arguments, **knobs)))
@@ -92,8 +92,7 @@ def transforms() -> dict[str, np.ndarray]:
 
     torch.manual_seed(3)
     torch.randint = randint
-    for _ in range(6):
-        images.append(toys.channels_last(attack.input_diversity(CLEAN[:1]))[0])
+    images = [toys.channels_last(attack.input_diversity(CLEAN[:1]))[0] for _ in range(6)]
     torch.randint = original
     return {"di_images": np.stack(images), "di_draws": np.array(places).reshape(6, 3)}
 
