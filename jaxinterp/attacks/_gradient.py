@@ -120,9 +120,8 @@ def gradient_attack(
         score = jnp.where(better, seen, state.score)
         best = _where(better, image, state.adversarial)
         adversarial = _where(jnp.isfinite(score), best, image_of(iterate, batch))
-        return GradientState(adversarial, iterate, rule_state, score), GradientInfo(
-            values, seen, rms_distortion(image, batch.image)
-        )
+        info = GradientInfo(values, seen, rms_distortion(image, batch.image))
+        return GradientState(adversarial, iterate, rule_state, score), info
 
     return Attack(init=init, step=step, num_steps=num_steps, kind=kind)
 

@@ -83,12 +83,16 @@ def diverse_inputs(loss: Loss, *, probability: float = 0.5, smallest: float = 0.
         factor = jax.random.uniform(size_key, (), image.dtype, smallest, 1.0)
         sides = jnp.asarray(image.shape[:2], image.dtype)
         place = jax.random.uniform(place_key, (2,), image.dtype) * sides * (1 - factor)
-        # Pixels that no pixel of the image falls on become 0, which is the padding.
-        scale = jnp.full(2, factor)
-        smaller = jax.image.scale_and_translate(image, image.shape, (0, 1), scale, place, method="linear", antialias=False)
-        return jnp.where(jax.random.uniform(choice_key) < probability, smaller, image)
+        return jnp.where(jax.random.uniform(choice_key) < probability, shrunk(image, factor, place), image)
 
     return with_inputs(loss, transform)
+
+
+def shrunk(image: Array, factor: Array, place: Array) -> Array:
+    """An image `[h w c]` made smaller by a factor, its corner `place` `[2]` pixels from that of as large a black image."""
+    # Pixels that no pixel of the image falls on become 0, which is the padding.
+    scale = jnp.full(2, factor)
+    return jax.image.scale_and_translate(image, image.shape, (0, 1), scale, place, method="linear", antialias=False)
 
 
 def scale_invariant(loss: Loss, *, num_copies: int = 5) -> Loss:

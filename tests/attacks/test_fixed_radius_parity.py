@@ -11,6 +11,9 @@ import optax
 import pytest
 
 from jaxinterp import Attack, Batch, attacks
+from jaxinterp.attacks._fixed_radius import _momentum
+from jaxinterp.attacks._gradient import value_gradient
+from jaxinterp.attacks._inputs import shrunk
 from tests.attacks import toys
 
 PEERS = np.load(pathlib.Path(__file__).parent / "parity" / "fixed_radius.npz")
@@ -54,6 +57,16 @@ def change(attack: Attack, *, image: Any = None) -> np.ndarray:
         ("pgd_l2_target", attacks.pgd(**L2, norm="l2", random_start=False, loss=TARGETED)),
         ("mi_fgsm", attacks.mi_fgsm(**LINF, decay=DECAY)),
         ("mi_fgsm_target", attacks.mi_fgsm(**LINF, decay=DECAY, loss=TARGETED)),
+        ("ni_fgsm", attacks.ni_fgsm(**LINF, decay=DECAY)),
+        ("ni_fgsm_target", attacks.ni_fgsm(**LINF, decay=DECAY, loss=TARGETED)),
+        ("si_ni_fgsm", attacks.ni_fgsm(**LINF, decay=DECAY, loss=attacks.scale_invariant(attacks.cross_entropy, num_copies=3))),
+        *(
+            (
+                f"ti_fgsm_{kernel}",
+                attacks.mi_fgsm(**LINF, decay=DECAY, smoothing=attacks.smooth_gradient(size=5, kernel=kernel)),
+            )
+            for kernel in ("gaussian", "uniform", "linear")
+        ),
         # With probability 0 of a resized image it is MI-FGSM.
         ("di_fgsm", attacks.mi_fgsm(**LINF, decay=DECAY)),
     ],
@@ -73,6 +86,33 @@ def test_attack_is_that_of_torchattacks(name: str, attack: Attack) -> None:
 )
 def test_attack_is_that_of_foolbox(name: str, attack: Attack) -> None:
     np.testing.assert_allclose(change(attack), PEERS[name], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["vmi_fgsm", "vni_fgsm"])
+def test_variance_tuning_with_the_draws_of_torchattacks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The images around are those that the peer drew, step by step."""
+    model, batch = example()
+    reach, draws = float(PEERS["radius"]), iter(PEERS[f"{name}_noise"] / 100)
+
+    def around(values_at: Any, images: Any, *, num_samples: int) -> Any:
+        offsets = reach * EPSILON * next(draws)
+        found = [value_gradient(attacks.cross_entropy, None, model, images + offset, batch) for offset in offsets]
+        return tuple(sum(parts) / num_samples for parts in zip(*found, strict=True))
+
+    monkeypatch.setattr(_momentum, "mean_gradient", around)
+    build = {"vmi_fgsm": attacks.vmi_fgsm, "vni_fgsm": attacks.vni_fgsm}[name]
+    attack = build(**LINF, decay=DECAY, num_samples=int(PEERS["neighbours"]), reach=reach)
+    state = attack.init(jax.random.key(0), model, batch)
+    for _ in range(NUM_STEPS):
+        state, _ = attack.step(jax.random.key(0), state, model, batch)
+    np.testing.assert_allclose(np.asarray(state.adversarial - batch.image), PEERS[name], atol=1e-9, rtol=0)
+
+
+def test_smaller_images_are_those_of_torchattacks() -> None:
+    image = example()[1].image[0]
+    for (side, row, column), theirs in zip(PEERS["di_draws"], PEERS["di_images"], strict=True):
+        ours = shrunk(image, jnp.asarray(side / image.shape[0]), jnp.asarray([row, column], image.dtype))
+        np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
 def test_l1_descent_of_foolbox_leaves_its_ball() -> None:

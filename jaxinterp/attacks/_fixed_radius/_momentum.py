@@ -109,9 +109,8 @@ def momentum_attack(
         moved = jax.vmap(ball.project)(image - length * jnp.sign(momentum), batch.image)
         if variance is not None:
             correction = around(variance, key, model, image, batch) - gradient
-        return MomentumState(moved, momentum, correction, smoothing_state), MomentumInfo(
-            values, rms_distortion(image, batch.image)
-        )
+        info = MomentumInfo(values, rms_distortion(image, batch.image))
+        return MomentumState(moved, momentum, correction, smoothing_state), info
 
     def around(variance: Neighbours, key: Array, model: Any, image: Array, batch: Batch) -> Array:
         far = jnp.asarray(variance.reach, image.dtype) * jnp.asarray(epsilon, image.dtype)
