@@ -9,6 +9,7 @@ from jaxinterp.attacks._criterion import joint_margin as joint_margin
 from jaxinterp.attacks._criterion import joint_success as joint_success
 from jaxinterp.attacks._criterion import least_distorted_success as least_distorted_success
 from jaxinterp.attacks._criterion import misclassified as misclassified
+from jaxinterp.attacks._criterion import misclassified_on_average as misclassified_on_average
 from jaxinterp.attacks._criterion import rms_distortion as rms_distortion
 from jaxinterp.attacks._dlr import dlr as dlr
 from jaxinterp.attacks._dlr import targeted_dlr as targeted_dlr
@@ -94,6 +95,7 @@ from jaxinterp.attacks._run import run_batch as run_batch
 from jaxinterp.attacks._run import run_with_info as run_with_info
 from jaxinterp.attacks._standard import StandardAttack as StandardAttack
 from jaxinterp.attacks._standard import standard_attacks as standard_attacks
+from jaxinterp.attacks._standard import standard_attacks_on_draws as standard_attacks_on_draws
 from jaxinterp.attacks._steps import normalize_l1 as normalize_l1
 from jaxinterp.attacks._steps import normalize_l2 as normalize_l2
 from jaxinterp.attacks._steps import smooth_gradient as smooth_gradient

@@ -3,12 +3,14 @@
 import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
 from jaxinterp._base import Batch
-from jaxinterp.attacks._loss import Loss, margin, member_keys, members, squared_distance
+from jaxinterp.attacks._loss import Loss, logits_of, margin, member_keys, members, squared_distance
+from jaxinterp.attacks._samples import check_samples, over_samples
 from jaxinterp.attacks._transform import targeted
 
 
@@ -47,6 +49,37 @@ def misclassified(key: Array | None, model: Any, adversarial: Float[Array, "n h 
         One value per example.
     """
     return joint_success(key, model, adversarial, batch._replace(target=jnp.full_like(batch.target, -1)))
+
+
+def misclassified_on_average(num_samples: int) -> Loss:
+    """Whether the label is not the likeliest class of a network that draws at random: by the mean probability over draws.
+
+    A single draw errs now and then, and an attack that tries many images needs only one such draw.
+
+    Args:
+        num_samples: how many draws, one after the other.
+
+    Returns:
+        A criterion `(key, model, adversarial, batch) -> [n]` bool of one model; it needs a key.
+
+    Raises:
+        ValueError: num_samples below 1.
+    """
+    check_samples(num_samples)
+
+    def errs(key: Array | None, model: Any, adversarial: Array, batch: Batch) -> Array:
+        if key is None:
+            raise ValueError("expected a key, got None; the draws are made by it.")
+
+        def add(total: Array, index: Array) -> tuple[Array, Array]:
+            found = jax.nn.softmax(logits_of(jax.random.fold_in(key, index), model, adversarial)).astype(total.dtype)
+            return total + found, jnp.zeros(())
+
+        start = jnp.zeros((len(adversarial), model.num_classes), adversarial.dtype)
+        total, _ = over_samples(add, start, num_samples)
+        return jnp.argmax(total, axis=-1) != batch.label
+
+    return errs
 
 
 def joint_margin(key: Array | None, model: Any, adversarial: Float[Array, "n h w c"], batch: Batch) -> Float[Array, "n"]:

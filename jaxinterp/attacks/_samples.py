@@ -31,12 +31,23 @@ def mean_gradient(values_at: Callable[[Array, Array], Array], images: Array, *, 
         more, values = jax.grad(total, has_aux=True)(images)
         return gradient + more, values
 
-    def summed(*, unroll: bool) -> tuple[Array, Array]:
-        return jax.lax.scan(add, jnp.zeros_like(images), jnp.arange(num_samples), unroll=unroll)
-
-    written_out, loop = functools.partial(summed, unroll=True), functools.partial(summed, unroll=False)
-    gradient, values = jax.lax.platform_dependent(cpu=written_out, default=loop)
+    gradient, values = over_samples(add, jnp.zeros_like(images), num_samples)
     return gradient / num_samples, jnp.mean(values, axis=0)
+
+
+def over_samples(add: Callable[[Array, Array], tuple[Array, Array]], start: Array, num_samples: int) -> tuple[Array, Array]:
+    """`lax.scan` over indices, which on CPU has no loop in its program.
+
+    Args:
+        add: `(carried, index) -> (carried, found)`.
+        start: what is carried into the first one.
+        num_samples: how many indices.
+
+    Returns:
+        What is carried out of the last one, and what was found, stacked.
+    """
+    scan = functools.partial(jax.lax.scan, add, start, jnp.arange(num_samples))
+    return jax.lax.platform_dependent(cpu=functools.partial(scan, unroll=True), default=scan)
 
 
 def mean_loss(values_at: Callable[[Array, Array], Array], images: Array, *, num_samples: int) -> Array:

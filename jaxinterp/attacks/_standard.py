@@ -1,12 +1,17 @@
 """The attacks of the standard evaluation of robustness, in their order."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from jaxinterp._base import Attack
+import jax.numpy as jnp
+from jax import Array
+
+from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._ball import check_num_steps
 from jaxinterp.attacks._criterion import misclassified
-from jaxinterp.attacks._dlr import targeted_dlr
+from jaxinterp.attacks._dlr import dlr, targeted_dlr
 from jaxinterp.attacks._fixed_radius._apgd import apgd
+from jaxinterp.attacks._inputs import expectation
+from jaxinterp.attacks._loss import Loss, cross_entropy
 from jaxinterp.attacks._minimum_norm._fab import fab
 from jaxinterp.attacks._query._square import square
 
@@ -15,7 +20,7 @@ class StandardAttack(NamedTuple):
     """One attack of an evaluation.
 
     Attributes:
-        name: as tables have it: "apgd-ce", "apgd-t", "fab-t", "square".
+        name: as tables have it: "apgd-ce", "apgd-t", "fab-t", "square", "apgd-dlr".
         attack: it succeeds wherever the label is no longer predicted and the image lies in the ball.
         num_targets: it is run once towards each of so many likeliest wrong classes; 0: once, without a target.
     """
@@ -62,3 +67,41 @@ def standard_attacks(
         StandardAttack("fab-t", fab(norm=norm, num_steps=num_steps, towards="target"), num_targets),
         StandardAttack("square", square(epsilon, norm=norm, max_queries=max_queries), 0),
     )
+
+
+def standard_attacks_on_draws(
+    epsilon: float, *, norm: str = "linf", num_steps: int = 100, num_samples: int = 20
+) -> tuple[StandardAttack, ...]:
+    """The attacks of AutoAttack's version "rand" for networks that draw at random: APGD along mean gradients over draws.
+
+    APGD on the cross-entropy and on the difference of logits ratio, each the mean over `num_samples` draws, new ones in every
+    step. FAB and Square suppose a network that gives the same answer twice, and are left out.
+
+    Unlike the authors' code, which keeps an image as soon as a single draw errs, the answer is the image of the least mean
+    loss: with many draws, one that errs is found by chance.
+
+    Args:
+        epsilon: radius in [0, 1] units, as for `standard_attacks`.
+        norm: "linf" or "l2".
+        num_steps: of APGD.
+        num_samples: draws for one gradient.
+
+    Returns:
+        The attacks in their order.
+
+    Raises:
+        ValueError: a number out of range, or another norm.
+
+    References:
+        F. Croce, M. Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks",
+        ICML 2020, section 6.
+    """
+
+    def unknown(key: Array | None, model: Any, adversarial: Array, batch: Batch) -> Array:
+        return jnp.zeros(batch.id.shape, bool)
+
+    def along(loss: Loss) -> Attack:
+        mean = expectation(loss, num_samples=num_samples)
+        return apgd(epsilon, norm=norm, num_steps=num_steps, loss=mean, success=unknown)
+
+    return StandardAttack("apgd-ce", along(cross_entropy), 0), StandardAttack("apgd-dlr", along(dlr), 0)

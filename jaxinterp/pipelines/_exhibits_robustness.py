@@ -22,10 +22,19 @@ def robustness_section(results: Results) -> report.Section:
     card = next(iter(values["cards"].values()))
     model = card["threat_model"]
     radius = f"{model['of_255']:g}/255" if model["norm"] == "linf" else f"{model['epsilon']:g}"
+    if card["num_draws"]:
+        trials = (
+            f"APGD on the cross-entropy and on the difference of logits ratio ({card['num_steps']} steps), along means of "
+            f"gradients over {card['num_draws']} draws; predictions are by the mean probability over as many."
+        )
+    else:
+        trials = (
+            f"APGD on the cross-entropy, APGD and FAB towards each of {card['attacks']['apgd-t']} classes "
+            f"({card['num_steps']} steps), and Square ({card['max_queries']} queries)."
+        )
     text = (
         f"Threat model: {model['norm']}, epsilon = {radius}; {values['num_images']} held-out images. Every attack gets the "
-        "images that the ones before it left: APGD on the cross-entropy, APGD and FAB towards each of "
-        f"{card['attacks']['apgd-t']} classes ({card['num_steps']} steps), and Square ({card['max_queries']} queries)."
+        f"images that the ones before it left: {trials}"
     )
     columns = ("network", *(name if name == "clean" else f"after {name}" for name in names), "survive 8 bits", "flags")
     caption = "Accuracy in per cent of all images, with its 95 % interval; the last accuracy is the robust one."

@@ -66,22 +66,24 @@ def robustness_card(model: Model, source: Source, settings: Standard, verdicts: 
     broken = verdicts.broken_by >= 0
     batch = next(data.batches(source, batch_size=min(64, count), read_concepts=False))
     looks = {name: float(value) for name, value in _looks(model, batch).items()}
-    lowered = accuracy[trials[-2].name]["estimate"] - accuracy["square"]["estimate"]
+    lowered = accuracy[trials[-2].name]["estimate"] - accuracy[trials[-1].name]["estimate"]
+    by_queries = trials[-1].name == "square"
     return {
         "threat_model": {"norm": settings.norm, "epsilon": settings.epsilon, "of_255": round(255 * settings.epsilon, 4)},
         "attacks": {trial.name: max(trial.num_targets, 1) for trial in trials},
         "num_steps": settings.num_steps,
-        "max_queries": settings.max_queries,
+        "max_queries": settings.max_queries if by_queries else 0,
+        "num_draws": settings.num_draws,
         "num_images": count,
         "denominator": "all images",
         "accuracy": accuracy,
         "robust_accuracy": accuracy[trials[-1].name],
         "adversarial_images_that_survive_8_bits": [int(verdicts.survives[broken].sum()), int(broken.sum())],
         "flags": {
-            "outputs_change_with_the_key": looks["spread"] > 0,
+            "outputs_change_with_the_key": looks["spread"] > 0 and not settings.num_draws,
             "outputs_are_probabilities": looks["probabilities"] > 0,
             "share_of_images_without_gradient": looks["without_gradient"],
-            "square_finds_what_gradients_do_not": lowered > SQUARE_GAIN,
+            "square_finds_what_gradients_do_not": by_queries and lowered > SQUARE_GAIN,
         },
         "model_fingerprint": models.fingerprint(model),
         "source_fingerprint": source.fingerprint,
@@ -102,6 +104,8 @@ def card_lines(card: dict[str, Any]) -> list[str]:
         lines.append(
             f"  {name if name == 'clean' else 'after ' + name:16} {100 * found['estimate']:5.1f} ({low:.1f} to {high:.1f})"
         )
+    if card["num_draws"]:
+        lines.append(f"  gradients and predictions are means over {card['num_draws']} draws of the network")
     kept, broken = card["adversarial_images_that_survive_8_bits"]
     lines.append(f"  {kept} of {broken} adversarial images are still misclassified as 8-bit images")
     raised = [name.replace("_", " ") for name, value in card["flags"].items() if value]

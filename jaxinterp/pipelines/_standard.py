@@ -20,6 +20,9 @@ from jaxinterp.pipelines._study import Standard
 WRONG, ROBUST = -2, -1
 """What `Verdicts.broken_by` says of images that were never classified correctly, and of those that no attack broke."""
 
+JUDGE = 2**31
+"""Folded into the key for the draws by which images are judged; rounds fold in their own numbers."""
+
 SLACK = 1e-6
 """How far beyond the ball float32 may put an image that still counts, in [0, 1] units."""
 
@@ -56,10 +59,11 @@ def standard_evaluation(
     Every attack gets the images that the earlier ones left, in batches of one size, so each compiles once. An image counts as
     broken where it lies in [0, 1] and in the ball and its label is not predicted. The images are those of `source` as 8-bit
     images; adversarial ones are scored as floats, as in the reference, and `Verdicts.survives` tells what rounding leaves.
+    A network that draws at random (`settings.num_draws`) is judged by its mean probability over draws of a key of their own.
 
     Args:
         key: of every draw; every image draws from its own id, so the same key gives the same verdicts.
-        model: draws nothing at random when it is evaluated, as the card's flags tell.
+        model: one that draws at random when it has a key, as the card's flags tell, wants `settings.num_draws`.
         source: labelled images of the model's size.
         settings: the threat model.
         mesh: the devices; all of them by default.
@@ -79,7 +83,7 @@ def standard_evaluation(
     size = -(-min(settings.batch_size, len(source)) // mesh.size) * mesh.size
     trials = settings.attacks(model.num_classes)
     rounds = [(number, rank) for number, trial in enumerate(trials) for rank in range(max(trial.num_targets, 1))]
-    verdicts = begun or _first_look(model, source, size, mesh)
+    verdicts = begun or _first_look(_judge_key(key, 0), model, source, size, mesh, settings)
     for index in progress(range(verdicts.num_rounds, len(rounds)), title=title, unit="round"):
         number, rank = rounds[index]
         broken_by, distance, survives = (array.copy() for array in verdicts[1:])
@@ -87,7 +91,10 @@ def standard_evaluation(
             towards = _likeliest_wrong(model, clean, rank) if trials[number].num_targets else clean.target * 0 - 1
             batch = clean._replace(target=towards)
             state = attacks.run_batch(trials[number].attack, model, batch, key=jax.random.fold_in(key, index))
-            found = _judge(model, state.adversarial, batch, settings.epsilon, norm=settings.norm)
+            judge_key = _judge_key(key, index + 1)
+            found = _judge(
+                judge_key, model, state.adversarial, batch, settings.epsilon, norm=settings.norm, num_draws=settings.num_draws
+            )
             hit, far, kept = (np.asarray(part)[: len(rows)] for part in found)
             broken_by[rows[hit]], distance[rows[hit]], survives[rows[hit]] = number, far[hit], kept[hit]
         verdicts = Verdicts(index + 1, broken_by, distance, survives)
@@ -107,11 +114,12 @@ def _check(model: Model, source: Source, begun: Verdicts | None) -> None:
         raise ValueError(f"expected verdicts of {len(source)} images, got {len(begun.broken_by)}; begin anew.")
 
 
-def _first_look(model: Model, source: Source, size: int, mesh: Mesh) -> Verdicts:
+def _first_look(key: Array, model: Model, source: Source, size: int, mesh: Mesh, settings: Standard) -> Verdicts:
     """Which images are classified correctly before any attack."""
     broken_by = np.full(len(source), WRONG, np.int16)
     for rows, batch in _batches(source, np.arange(len(source)), size, mesh):
-        broken_by[rows[np.asarray(_correct(model, batch))[: len(rows)]]] = ROBUST
+        errs = np.asarray(_errs(key, model, batch, num_draws=settings.num_draws))[: len(rows)]
+        broken_by[rows[~errs]] = ROBUST
     return Verdicts(0, broken_by, np.zeros(len(source), np.float32), np.zeros(len(source), bool))
 
 
@@ -124,9 +132,22 @@ def _batches(source: Source, chosen: np.ndarray, size: int, mesh: Mesh) -> Itera
             yield rows, jax.device_put(batch, _mesh.sharded(mesh))
 
 
-@jax.jit
-def _correct(model: Model, batch: Batch) -> Array:
-    return jnp.argmax(model(batch.image)[0], axis=-1) == batch.label
+def _judge_key(key: Array, index: int) -> Array:
+    """Of the draws by which images are judged, which no attack has seen."""
+    return jax.random.fold_in(jax.random.fold_in(key, np.uint32(JUDGE)), index)
+
+
+def _criterion(num_draws: int) -> Callable[..., Array]:
+    return attacks.misclassified_on_average(num_draws) if num_draws else _without_draws
+
+
+def _without_draws(key: Array, model: Model, images: Array, batch: Batch) -> Array:
+    return attacks.misclassified(None, model, images, batch)
+
+
+@functools.partial(jax.jit, static_argnames="num_draws")
+def _errs(key: Array, model: Model, batch: Batch, *, num_draws: int) -> Array:
+    return _criterion(num_draws)(key, model, jnp.asarray(batch.image), batch)
 
 
 @jax.jit
@@ -138,12 +159,14 @@ def _likeliest_wrong(model: Model, batch: Batch, rank: int | Array) -> Array:
     return jnp.take(order, rank, axis=1).astype(jnp.int32)
 
 
-@functools.partial(jax.jit, static_argnames="norm")
-def _judge(model: Model, adversarial: Array, batch: Batch, epsilon: float | Array, *, norm: str) -> tuple[Array, Array, Array]:
+@functools.partial(jax.jit, static_argnames=("norm", "num_draws"))
+def _judge(
+    key: Array, model: Model, adversarial: Array, batch: Batch, epsilon: float | Array, *, norm: str, num_draws: int
+) -> tuple[Array, Array, Array]:
     """Whether each image is a valid adversarial one, how far away it is, and whether its 8-bit rounding still errs."""
+    errs = functools.partial(_criterion(num_draws), key, model)
     change = adversarial - batch.image
     distance = jnp.max(jnp.abs(change), (1, 2, 3)) if norm == "linf" else jnp.sqrt(jnp.sum(jnp.square(change), (1, 2, 3)))
     inside = (distance <= epsilon + SLACK) & (jnp.min(adversarial, (1, 2, 3)) >= 0) & (jnp.max(adversarial, (1, 2, 3)) <= 1)
     stored = attacks.round_to_lattice(adversarial, batch.image, epsilon=epsilon if norm == "linf" else None)
-    hit = inside & attacks.misclassified(None, model, adversarial, batch)
-    return hit, distance, attacks.misclassified(None, model, stored, batch)
+    return inside & errs(adversarial, batch), distance, errs(stored, batch)

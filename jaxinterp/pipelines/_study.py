@@ -90,6 +90,8 @@ class Standard:
         num_steps: of APGD and of FAB-T.
         num_targets: classes that APGD-T and FAB-T are driven to, at most all wrong ones.
         max_queries: of Square.
+        num_draws: for networks that draw at random: over how many draws gradients and predictions are averaged. The attacks
+            then are those of `attacks.standard_attacks_on_draws`. 0 for networks that draw nothing.
         batch_size: images in a batch.
 
     Raises:
@@ -102,10 +104,13 @@ class Standard:
     num_steps: int = 100
     num_targets: int = 9
     max_queries: int = 5000
+    num_draws: int = 0
     batch_size: int = 100
 
     def __post_init__(self) -> None:
         self.attacks(self.num_targets + 1)
+        if self.num_draws < 0:
+            raise ValueError(f"expected num_draws >= 0, got {self.num_draws}; write num_draws=20, or 0 where nothing is drawn.")
         for name in ("num_images", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -114,12 +119,14 @@ class Standard:
     def attacks(self, num_classes: int) -> tuple[attacks.StandardAttack, ...]:
         """The attacks in their order, the same objects for equal settings, so that what was compiled is used again."""
         num_targets = min(self.num_targets, num_classes - 1)
-        return _attacks(self.epsilon, self.norm, self.num_steps, num_targets, self.max_queries)
+        return _attacks(self.epsilon, self.norm, self.num_steps, num_targets, self.max_queries, self.num_draws)
 
 
 @functools.lru_cache(maxsize=16)
 def _attacks(epsilon: float, norm: str, *numbers: int) -> tuple[attacks.StandardAttack, ...]:
-    num_steps, num_targets, max_queries = numbers
+    num_steps, num_targets, max_queries, num_draws = numbers
+    if num_draws > 0:
+        return attacks.standard_attacks_on_draws(epsilon, norm=norm, num_steps=num_steps, num_samples=num_draws)
     return attacks.standard_attacks(epsilon, norm=norm, num_steps=num_steps, num_targets=num_targets, max_queries=max_queries)
 
 

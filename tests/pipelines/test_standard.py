@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxinterp import Model, data, models, pipelines
+from jaxinterp import Model, attacks, data, models, pipelines
 from jaxinterp.cli import main
 from jaxinterp.pipelines._robustness import _looks
 from tests.attacks import toys
@@ -95,6 +95,34 @@ def test_the_card_counts_what_the_verdicts_say(evaluated):
     assert lines[1].split() == ["clean", "75.0", "(55.1", "to", "88.0)"]
 
 
+def test_a_network_that_draws_is_evaluated_by_means_over_draws():
+    """With noise that is next to nothing the answer is that of the linear model, in closed form."""
+    model, source = world()
+    exact = distances(model, source, 1)
+    epsilon = float(np.median(exact[exact > 0]))
+    noisy, threat = models.with_gaussian_noise(model, 1e-6), settings(epsilon=epsilon, num_draws=3, num_steps=10)
+    verdicts = pipelines.standard_evaluation(KEY, noisy, source, threat)
+    clear = abs(exact - epsilon) > 1e-2 * epsilon
+    np.testing.assert_array_equal((verdicts.broken_by == -1)[clear], (exact > epsilon)[clear])
+    card = json.loads(json.dumps(pipelines.robustness_card(noisy, source, threat, verdicts)))
+    assert list(card["accuracy"]) == ["clean", "apgd-ce", "apgd-dlr"]
+    assert not any(card["flags"].values())
+    assert "  gradients and predictions are means over 3 draws of the network" in pipelines.card_lines(card)
+
+
+def test_draws_that_err_by_chance_do_not_count():
+    """Strong noise turns a single draw now and then, and the mean over many much more seldom."""
+    model, source = world()
+    noisy = models.with_gaussian_noise(model, 0.02)
+    batch = next(data.batches(source, batch_size=24))
+    image = jnp.asarray(batch.image)
+    single = jax.vmap(lambda key: attacks.misclassified(key, noisy, image, batch))(jax.random.split(KEY, 64))
+    mean = attacks.misclassified_on_average(32)(KEY, noisy, image, batch)
+    mostly = np.asarray(single).mean(0)
+    assert np.any((mostly > 0) & (mostly < 0.2)), "no image is near enough to a boundary for this test"
+    np.testing.assert_array_equal(np.asarray(mean)[abs(mostly - 0.5) > 0.3], (mostly > 0.5)[abs(mostly - 0.5) > 0.3])
+
+
 def test_flags():
     model, source = world(8)
     batch = next(data.batches(source, batch_size=8))
@@ -140,6 +168,7 @@ class _Callable:
         ({"norm": "l1"}, "expected norm 'linf' or 'l2', got 'l1'"),
         ({"num_steps": 0}, "expected num_steps >= 1, got 0"),
         ({"num_targets": 0}, "expected num_targets >= 1, got 0"),
+        ({"num_draws": -1}, "expected num_draws >= 0, got -1"),
         ({"batch_size": 0}, "expected batch_size of at least 1, got 0"),
     ],
 )
