@@ -1,11 +1,12 @@
-"""Ghost networks at small scale: which of the paper's five attacks from one ResNet fools left-out networks most often.
+"""Ghost networks: which of the paper's five attacks from one ResNet fools left-out networks most often.
 
     python benchmarks/ghosts.py --data DIR --weights DIR [--images 50] [--keys 5] [--sources resnet50 resnet18] [--smoke]
 
-`--data` is a folder of images with labels: the development images of the NIPS 2017 competition (dev_dataset.csv), or a folder
-with a labels.csv inside or beside it. `--weights` holds NAME.safetensors in torchvision's layout for two or more of NETWORKS.
+`--data` is a folder of images with labels: the development images of the NIPS 2017 competition (dev_dataset.csv), a folder
+with a labels.csv inside or beside it, or one of a folder for each class. `--weights` holds NAME.safetensors in PyTorch's layout
+for two or more of NETWORKS.
 
-Attacks are MI-FGSM and I-FGSM at 8/255 with ten steps of 1/255, from each source:
+Attacks are MI-FGSM and I-FGSM at 8/255 with ten steps of 1/255 (`--epsilon`, `--steps`, `--step-size`), from each source:
 
     fixed         one ghost, the same in all steps
     baseline      the network itself; it draws nothing, so one key is enough
@@ -45,13 +46,14 @@ NETWORKS = {
     "resnet18_ktb": "resnet18",
     "squeezenet1_0": "squeezenet",
     "squeezenet1_1": "squeezenet",
+    "cifar_resnet20": "cifar_resnet20",
+    "cifar_resnet56": "cifar_resnet56",
 }
 """Name of the file of weights -> family; a network is never scored on images made with one of its family."""
 BUILDERS = {"resnet18_ktb": "resnet18"}
 SMOKE = {"small_resnet18": "resnet", "small_alexnet": "alexnet", "small_vgg16": "vgg"}
 FORMS = ("fixed", "baseline", "longitudinal", "standard", "both")
 ATTACKS = ("mi_fgsm", "bim")
-EPSILON, STEP_SIZE = 8 / 255, 1 / 255
 
 
 def networks_of(known: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
@@ -84,7 +86,9 @@ def images_of(known: argparse.Namespace) -> Iterator[Any]:
             crop=1.0,
         )
     else:
-        source = data.image_folder(known.data, image_size=known.size)
+        folder = pathlib.Path(known.data)
+        listed = any((place / "labels.csv").is_file() for place in (folder, folder.parent))
+        source = data.image_folder(folder, image_size=known.size, labels="labels.csv" if listed else None, crop=known.crop)
     return data.batches(source, batch_size=known.batch, read_concepts=False)
 
 
@@ -130,7 +134,7 @@ def attack_of(name: str, form: str, key: Any, known: argparse.Namespace) -> Any:
         loss = attacks.ghost(loss, **amount)
     elif form in ("standard", "both"):
         loss = attacks.ghost(loss, **amount, num_ghosts=known.num_ghosts, fixed=key if form == "standard" else None)
-    return getattr(attacks, name)(EPSILON, step_size=STEP_SIZE, num_steps=known.steps, loss=loss)
+    return getattr(attacks, name)(known.epsilon / 255, step_size=known.step_size / 255, num_steps=known.steps, loss=loss)
 
 
 def measure(
@@ -149,7 +153,7 @@ def measure(
     start, success = time.perf_counter(), dict.fromkeys(targets, "")
     for batch in batches:
         moved = attacks.run_batch(attack, model, batch, key=attack_key).adversarial
-        stored = attacks.round_to_lattice(moved, batch.image, epsilon=EPSILON)
+        stored = attacks.round_to_lattice(moved, batch.image, epsilon=known.epsilon / 255)
         for name in targets:
             fooled = predicted(networks[name], stored) != np.asarray(batch.label)
             success[name] += "".join(str(int(value)) for value in fooled[np.asarray(batch.mask)])
@@ -200,6 +204,8 @@ def main() -> None:
         "data": "concept_world" if known.smoke else pathlib.Path(known.data).name,
         "image_size": known.size,
         "images": ids,
+        "epsilon_of_255": known.epsilon,
+        "step_size_of_255": known.step_size,
         "steps": known.steps,
         "skip": known.skip,
         "num_ghosts": known.num_ghosts,
@@ -279,6 +285,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=100, help="at most so many that all networks classify correctly")
     parser.add_argument("--keys", type=int, default=5, help="runs of each form that draws")
     parser.add_argument("--size", type=int, default=224, help="side of the images in pixels")
+    parser.add_argument("--crop", type=float, default=0.875, help="share of the side that is kept, 1 for all of it")
+    parser.add_argument("--epsilon", type=float, default=8.0, help="radius, of 255")
+    parser.add_argument("--step-size", type=float, default=1.0, help="of 255")
     parser.add_argument("--batch", type=int, default=4, help="images at once")
     parser.add_argument("--steps", type=int, default=10, help="of each attack")
     parser.add_argument("--skip", type=float, default=0.22, help="strength of the skip erosion, the paper's of ResNet-50")

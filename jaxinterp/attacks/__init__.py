@@ -32,6 +32,7 @@ from jaxinterp.attacks._ensembles._mi_cwa import mi_cwa as mi_cwa
 from jaxinterp.attacks._ensembles._svre import SVREInfo as SVREInfo
 from jaxinterp.attacks._ensembles._svre import SVREState as SVREState
 from jaxinterp.attacks._ensembles._svre import svre as svre
+from jaxinterp.attacks._epsilons import run_epsilons as run_epsilons
 from jaxinterp.attacks._fixed_radius._apgd import ApgdState as ApgdState
 from jaxinterp.attacks._fixed_radius._apgd import apgd as apgd
 from jaxinterp.attacks._fixed_radius._bim import bim as bim

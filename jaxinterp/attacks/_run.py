@@ -75,6 +75,17 @@ def run(
         >>> bool(abs(result.adversarial - images).max() <= 8 / 255 + 1e-6)
         True
     """
+    batch = plain_batch(model, images, labels, targets)
+    state = run_batch(attack, model, batch, key=key, unroll=unroll)
+    return result_of(model, state, batch)
+
+
+def plain_batch(model: Any, images: Any, labels: Any, targets: Any) -> Batch:
+    """The batch that plain arrays make, as `run` takes them.
+
+    Raises:
+        ValueError: images, labels or targets of another shape, type or range than `run` states.
+    """
     num_classes = {member.num_classes for member in members(model)}
     if len(num_classes) != 1:
         raise ValueError(f"expected models of one class list, got {sorted(num_classes)} classes; leave out those that differ.")
@@ -86,7 +97,7 @@ def run(
         targets = np.full(count, -1, np.int32)
     _check_classes("targets", targets, count, -1, members(model)[0].num_classes)
     ids = jnp.arange(count, dtype=jnp.int32)
-    batch = Batch(
+    return Batch(
         image=jnp.asarray(images),
         label=jnp.asarray(labels, jnp.int32),
         target=jnp.asarray(targets, jnp.int32),
@@ -95,7 +106,10 @@ def run(
         mask=jnp.ones(count, bool),
         extra={},
     )
-    state = run_batch(attack, model, batch, key=key, unroll=unroll)
+
+
+def result_of(model: Any, state: Any, batch: Batch) -> Result:
+    """What `run` tells of the last state."""
     success, distortion = _measure(model, state.adversarial, batch)
     return Result(state.adversarial, success, distortion, queries=getattr(state, "queries", None))
 
@@ -106,7 +120,7 @@ def run_batch(attack: Attack, model: Any, batch: Batch, *, key: Array, unroll: b
     Args:
         attack: built once, used often: its compiled programs belong to the object.
         model: a model or a tuple of models.
-        batch: images may be sharded along `n`; the state then is too.
+        batch: images may be sharded along `n`; the state then is too. One of NumPy arrays is put on the default device.
         key: the same key gives the same answer. Step `i` gets it folded with `i`.
         unroll: True loops in Python over one compiled step, False is one compiled loop. By default
             decided by the platform that holds the images: on CPU convolutions inside a compiled loop run at half speed.
@@ -115,6 +129,7 @@ def run_batch(attack: Attack, model: Any, batch: Batch, *, key: Array, unroll: b
         The last state; `.adversarial` is the answer. An attack whose state has `done` `[n]` ends early, once every row that
         `batch.mask` counts is done; the Python loop notices that a few steps late, which changes no row that is done.
     """
+    batch = _on_device(batch)
     unroll, sharding = _how(batch, unroll)
     if not unroll:
         return _scan(attack, key, model, batch, sharding=sharding)
@@ -144,6 +159,7 @@ def run_with_info(attack: Attack, model: Any, batch: Batch, *, key: Array, unrol
     Returns:
         The last state, and the infos of the steps, each leaf with a leading axis of `num_steps`.
     """
+    batch = _on_device(batch)
     unroll, sharding = _how(batch, unroll)
     if not unroll:
         return _scan_with_info(attack, key, model, batch, sharding=sharding)
@@ -152,6 +168,11 @@ def run_with_info(attack: Attack, model: Any, batch: Batch, *, key: Array, unrol
         state, info = _step(attack, key, state, model, batch, index=index, sharding=sharding)
         infos.append(info)
     return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *infos)
+
+
+def _on_device(batch: Batch) -> Batch:
+    """A batch as `data.batches` reads it is NumPy's: copied once, and not in every step."""
+    return batch if isinstance(batch.image, jax.Array) else jax.device_put(batch)
 
 
 def _how(batch: Batch, unroll: bool | None) -> tuple[bool, NamedSharding | None]:

@@ -1,5 +1,6 @@
 """`run` on plain arrays: what comes back, and what is refused."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -172,3 +173,32 @@ def test_models_of_different_class_lists_are_refused() -> None:
     other = toys.Model(toys.linear_model().params, {}, toys.Linear(num_classes=7))
     with pytest.raises(ValueError, match=r"expected models of one class list, got \[5, 7\] classes"):
         attacks.run(ATTACK, (toys.linear_model(), other), IMAGES, LABELS, key=KEY)
+
+
+def test_several_radii_are_one_run_each_by_one_program() -> None:
+    model, build = toys.conv_model(), functools.partial(attacks.pgd, num_steps=2)
+    epsilons = [0, 4 / 255, 0.1]
+    before = len(toys.TRACES)
+    results = attacks.run_epsilons(build, epsilons, model, IMAGES, LABELS, key=KEY)
+    # init has none, a step one, success one.
+    assert len(toys.TRACES) - before <= 2
+    np.testing.assert_array_equal(results.adversarial[0], IMAGES)
+    for index in (1, 2):
+        one = attacks.run(build(epsilons[index]), model, IMAGES, LABELS, key=KEY)
+        np.testing.assert_allclose(results.adversarial[index], one.adversarial, atol=1e-6)
+        np.testing.assert_array_equal(results.success[index], one.success)
+        np.testing.assert_allclose(results.distortion[index], one.distortion, rtol=1e-4)
+    assert results.queries is None
+    asked = attacks.run_epsilons(functools.partial(attacks.square, max_queries=5), epsilons, model, IMAGES, LABELS, key=KEY)
+    assert asked.queries is not None
+    assert asked.queries.shape == (3, len(IMAGES))
+    for wrong in ([], [-1.0], [float("inf")]):
+        with pytest.raises(ValueError, match="expected one or more finite radii >= 0"):
+            attacks.run_epsilons(build, wrong, model, IMAGES, LABELS, key=KEY)
+
+
+def test_a_batch_of_numpy_arrays_is_taken() -> None:
+    model, batch = toys.linear_model(), toys.make_batch()
+    plain = jax.tree.map(np.asarray, batch)
+    one, two = (attacks.run_batch(ATTACK, model, each, key=KEY).adversarial for each in (batch, plain))
+    np.testing.assert_array_equal(one, two)
