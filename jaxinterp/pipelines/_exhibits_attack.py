@@ -36,7 +36,7 @@ def attack_section(results: Results) -> report.Section:
     """Real, adversarial and perturbation side by side; success rates and their curve."""
     items: list[report.Table | report.Figure] = []
     for phase in results.phases("generate"):
-        items += [_sheet(results, phase), _success(results, phase), _curve(results, phase)]
+        items += [_sheet(results, phase), _success(results, phase), _curve(results, phase), *_steps(results, phase)]
     text = (
         "Success is that of the stored 8-bit image, read back from disk. Joint means that every network at once predicts the "
         "target. The denominator is named in each row; intervals are clustered on the real image."
@@ -130,6 +130,25 @@ def _curve(results: Results, phase: str) -> report.Figure:
     name = "success" if phase == NORMAL else "success_after"
     caption = f"Share of all {len(found.rms):,} adversarial images that succeed within an RMS distortion."
     return report.Figure(name, png, f"Success against distortion{_when(results, phase)}", caption=caption)
+
+
+def _steps(results: Results, phase: str) -> list[report.Figure]:
+    """The loss and the distortion step by step, where the attack tells them."""
+    _, arrays = results.load(f"generate.{phase}")
+    units = {"loss": 1, "distortion": 255}
+    panels = {
+        name if unit == 1 else f"{name} (RMS, of {unit})": unit * arrays[f"trace/{name}"].astype(np.float64)
+        for name, unit in units.items()
+        if f"trace/{name}" in arrays and np.isfinite(arrays[f"trace/{name}"]).any(axis=1).all()
+    }
+    if not panels:
+        return []
+    count = next(iter(panels.values())).shape[1]
+    caption = f"{count} adversarial images, taken evenly: the median and the middle half of them, before each step."
+    name = "attack_steps" if phase == NORMAL else "attack_steps_after"
+    return [
+        report.Figure(name, report.attack_curves(panels), f"The attack step by step{_when(results, phase)}", caption=caption)
+    ]
 
 
 def _percent(interval: metrics.Interval) -> tuple[str, str]:

@@ -36,7 +36,8 @@ def generate(run: Run, phase: str) -> None:
             records = _records(run, attack, models, rows)
             data.write_shard(folder, records, form, split=SPLIT, shard=shard, num_shards=num_shards)
     data.finish(folder, form, {SPLIT: num_shards})
-    run.workdir.save(f"generate.{phase}", {"num_images": count, "models": form.models}, rescore(run, phase, models))
+    arrays = rescore(run, phase, models) | trace_attack(run, attack, models)
+    run.workdir.save(f"generate.{phase}", {"num_images": count, "models": form.models}, arrays)
 
 
 def adversarial_format(run: Run) -> data.AdversarialFormat:
@@ -91,18 +92,32 @@ def rescore(run: Run, phase: str, models: tuple[Model, ...]) -> dict[str, np.nda
     }
 
 
+def trace_attack(run: Run, attack: Attack, models: tuple[Model, ...]) -> dict[str, np.ndarray]:
+    """What the attack sees step by step on one batch of rows, taken evenly.
+
+    Args:
+        run: the run.
+        attack: of the study.
+        models: the networks that it attacks.
+
+    Returns:
+        `trace/NAME` `[s n]` for each number that the info of a step has for an image, as `GradientInfo.loss`.
+    """
+    size, count = run.rounded(run.study.attack_batch_size), len(run.attacked) * run.study.num_targets
+    rows = np.arange(min(size, count)) * count // min(size, count)
+    batch, _ = _batch(run, models, rows, size)
+    _, info = attacks.run_with_info(attack, models, batch, key=run.key(1))
+    named = info._asdict() if hasattr(info, "_asdict") else {}
+    shape = (attack.num_steps, size)
+    return {f"trace/{name}": np.asarray(leaf)[:, : len(rows)] for name, leaf in named.items() if np.shape(leaf) == shape}
+
+
 def _records(run: Run, attack: Attack, models: tuple[Model, ...], rows: np.ndarray) -> Iterator[data.AdversarialRecord]:
     """The records of the rows of one shard; row r is target `r % num_targets` of attacked image `r // num_targets`."""
-    size, num_targets = run.rounded(run.study.attack_batch_size), run.study.num_targets
+    size = run.rounded(run.study.attack_batch_size)
     for start in range(0, len(rows), size):
         chunk = rows[start : start + size]
-        rank = np.zeros(size, np.int32)
-        rank[: len(chunk)] = chunk % num_targets
-        clean = data.collate(
-            [run.source[int(run.attacked[row // num_targets])] for row in chunk], batch_size=size, read_concepts=False
-        )
-        batch = run.shard(clean._replace(id=np.where(clean.mask, clean.source_id * num_targets + rank, -1)))
-        batch = batch._replace(target=_targets(models, batch, jnp.asarray(rank), num_targets))
+        batch, rank = _batch(run, models, chunk, size)
         state = attacks.run_batch(attack, models, batch, key=run.key(1))
         pixels = np.asarray(_pixels(state.adversarial))
         stored = run.shard(batch._replace(image=pixels.astype(np.float32) / np.float32(255)))
@@ -121,6 +136,18 @@ def _records(run: Run, attack: Attack, models: tuple[Model, ...], rows: np.ndarr
                 rms=float(np.sqrt(np.mean(np.square(delta)))),
                 linf=float(np.abs(delta).max()),
             )
+
+
+def _batch(run: Run, models: tuple[Model, ...], rows: np.ndarray, size: int) -> tuple[Batch, np.ndarray]:
+    """The clean images of some rows with their targets, filled up to `size`, and the rank of each target."""
+    num_targets = run.study.num_targets
+    rank = np.zeros(size, np.int32)
+    rank[: len(rows)] = rows % num_targets
+    clean = data.collate(
+        [run.source[int(run.attacked[row // num_targets])] for row in rows], batch_size=size, read_concepts=False
+    )
+    batch = run.shard(clean._replace(id=np.where(clean.mask, clean.source_id * num_targets + rank, -1)))
+    return batch._replace(target=_targets(models, batch, jnp.asarray(rank), num_targets)), rank
 
 
 @functools.partial(jax.jit, static_argnums=3)

@@ -10,6 +10,7 @@ from jaxinterp.report._categories import bar_categories as bar_categories
 from jaxinterp.report._consistency import Consistency as Consistency
 from jaxinterp.report._consistency import consistency_curves as consistency_curves
 from jaxinterp.report._curves import Series as Series
+from jaxinterp.report._curves import attack_curves as attack_curves
 from jaxinterp.report._curves import patching_curves as patching_curves
 from jaxinterp.report._curves import roc_curve as roc_curve
 from jaxinterp.report._curves import success_curve as success_curve

@@ -116,6 +116,46 @@ def training_curves(panels: Mapping[str, Mapping[str, Series]], *, columns: int 
         return png_of_figure(figure, alt="Training curves. " + "; ".join(described))
 
 
+def attack_curves(panels: Mapping[str, Float[np.ndarray, "s n"]], *, columns: int = 2) -> bytes:
+    """What an attack saw of its images step by step: the median over the images and their middle half.
+
+    Args:
+        panels: title (for example "loss") -> one row a step and one column an image, as `attacks.run_with_info` stacks them.
+            An image that is not finite at a step is left out there.
+        columns: panels side by side.
+
+    Returns:
+        The bytes of a PNG file.
+
+    Raises:
+        ValueError: no panel, or one without steps or without a finite value in a step.
+    """
+    check_count("panels", len(panels))
+    found = {}
+    for title, values in panels.items():
+        if values.size == 0 or not np.all(np.isfinite(values).any(axis=1)):
+            raise ValueError(
+                f"{title!r}: expected a finite value in every step, got {values.shape} [steps images] without one."
+            )
+        found[title] = np.nanquantile(np.where(np.isfinite(values), values, np.nan), [0.25, 0.5, 0.75], axis=1)
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    with style():
+        figure, axes = grid_of_axes(rows, columns, cell=(300, 190), left=64, right=90, gap_x=150, gap_y=76)
+        cells = [ax for line in axes for ax in line]
+        for ax, (title, (low, middle, high)) in zip(cells, found.items(), strict=False):
+            steps = np.arange(len(middle))
+            ax.fill_between(steps, low, high, color=REAL, alpha=0.18, linewidth=0)
+            ax.plot(steps, middle, color=REAL, marker="o" if len(steps) < 12 else None)
+            heading(ax, title)
+            ax.set_xlabel("step")
+            label_ends(ax, [("median", float(middle[-1]), REAL)])
+        for ax in cells[len(found) :]:
+            ax.set_axis_off()
+        described = [f"{title}: {middle[0]:.3g} to {middle[-1]:.3g}" for title, (_, middle, _) in found.items()]
+        return png_of_figure(figure, alt="Medians over images, first step to last. " + "; ".join(described))
+
+
 def patching_curves(
     m: Sequence[int],
     top: Float[np.ndarray, "m"],

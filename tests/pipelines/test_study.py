@@ -90,6 +90,7 @@ def test_the_page_stands_alone_and_has_every_part(workdir):
         assert words in page, words
     assert 'src="http' not in page and "<script" not in page
     assert len(list((workdir / "figures").glob("*.png"))) >= 12
+    assert (workdir / "figures" / "attack_steps.png").is_file()
 
 
 def test_manifest_says_where_it_comes_from(workdir):

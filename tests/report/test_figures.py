@@ -75,6 +75,7 @@ FIGURES: dict[str, Callable[[], bytes]] = {
     "training_curves": lambda: report.training_curves(
         {"loss": {"clean": (LINE, LINE), ODD: (LINE, LINE**2)}, "acc": {"x": (LINE, LINE)}}
     ),
+    "attack_curves": lambda: report.attack_curves({"loss": noise(6, 9), ODD: np.where(noise(6, 9) > 0, noise(6, 9), np.inf)}),
     "trace_figure": lambda: report.trace_figure(
         noise(16, 16, 3), noise(16, 16, 3), [unit("unit 1\nwheel", 0.3), unit(ODD, -0.1)], [unit("unit 3", 0.0)]
     ),
@@ -198,6 +199,7 @@ def test_figures_describe_themselves() -> None:
         (lambda: report.success_curve(LINE, {"a": LINE}, intervals={"b": np.zeros((6, 2))}), "belongs to no curve"),
         (lambda: report.bar_categories([dataclasses.replace(counts(), real=LINE[:3])]), "expected 6 counts"),
         (lambda: report.training_curves({"loss": {"a": (LINE, LINE[:2])}}), "as many values as steps"),
+        (lambda: report.attack_curves({"loss": np.full((2, 3), np.nan)}), "finite value in every step"),
         (lambda: report.patching_curves([1, 2, 4], LINE[:2], LINE[:2]), "for each m"),
         (lambda: report.roc_curve({"a": (LINE, LINE + 1)}), r"rates in \[0, 1\]"),
         (lambda: report.trace_figure(noise(8, 8, 3), noise(8, 8, 3), [], []), "original_units"),
