@@ -40,9 +40,8 @@ SHORT = 2.0
 """Seconds; a run that is shorter is preceded by another one, which pays for the memory that the form before it left."""
 
 
-def measure(attack: str, load: Any, peer: Any, *, rounds: int, smoke: bool) -> dict[str, Any]:
+def measure(attack: str, settings: dict[str, Any], load: Any, peer: Any, *, rounds: int) -> dict[str, Any]:
     """What one attack took and reached, in all forms."""
-    settings = _workload.settings_of(attack, smoke=smoke)
     mine = _workload.ours(attack, settings, load)
     theirs = {} if peer is None else peer.forms(attack, settings)
     runs, count = mine | theirs, len(load.batch.id)
@@ -125,6 +124,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="images at once")
     parser.add_argument("--devices", type=int, default=1, help="devices to split the batch over")
     parser.add_argument("--rounds", type=int, default=5, help="rounds through all forms")
+    parser.add_argument("--queries", type=int, help="another budget of the Square attack")
     parser.add_argument("--checkout", help="folder of AutoAttack")
     known = parser.parse_args()
     if known.smoke:
@@ -142,7 +142,8 @@ def main() -> None:
     for attack in known.attack or offered:
         if attack not in offered:
             raise SystemExit(f"{known.against} has no {attack}; it has {', '.join(offered)}.")
-        row = measure(attack, load, peer, rounds=known.rounds, smoke=known.smoke) | _about(known, load, peer)
+        settings = _workload.settings_of(attack, smoke=known.smoke, queries=known.queries)
+        row = measure(attack, settings, load, peer, rounds=known.rounds) | _about(known, load, peer)
         print(json.dumps(row), flush=True)
         if not known.smoke:
             results.parent.mkdir(exist_ok=True)
