@@ -38,10 +38,10 @@ class Workload(NamedTuple):
     weights: str
 
 
-def settings_of(attack: str, *, smoke: bool) -> dict[str, float | int]:
-    """The settings of an attack."""
-    few = FEWEST if smoke else {}
-    return {name: few.get(name, value) for name, value in SETTINGS[attack].items()}
+def settings_of(attack: str, *, smoke: bool, queries: int | None = None) -> dict[str, float | int]:
+    """The settings of an attack, with another budget of queries where one is given."""
+    other = FEWEST if smoke else {} if queries is None else {"max_queries": queries}
+    return {name: other.get(name, value) for name, value in SETTINGS[attack].items()}
 
 
 def workload(name: str, *, batch: int, devices: int, images: str | None, weights: str | None) -> Workload:

@@ -12,7 +12,8 @@ of all threads, which on one core (`taskset -c 0 python ...`) does not depend on
 
 A row for each attack is appended to benchmarks/results/attacks.jsonl: speed and ratios (quartiles), the success of every form
 and the mean L2 and largest Linf distance of what succeeded, all scored on the plain network, and how often a network was asked
-about an image.
+about an image (ours: at most; an image on which the Square attack succeeded is not asked about again by the peers at once, by
+ours once half of the batch is done and 256 steps are left; C&W of torchattacks stops once the loss of the batch rises).
 
 `--weights` holds NAME.safetensors (resnet18, squeezenet1_1), or resnet20.npz and resnet56.th for cifar_resnet20; `--images` is
 the folder of NIPS 2017 development images, or one with X_sdp.npy and y_sdp.npy. Without them weights and images are random.
@@ -40,9 +41,8 @@ SHORT = 2.0
 """Seconds; a run that is shorter is preceded by another one, which pays for the memory that the form before it left."""
 
 
-def measure(attack: str, load: Any, peer: Any, *, rounds: int, smoke: bool) -> dict[str, Any]:
+def measure(attack: str, settings: dict[str, Any], load: Any, peer: Any, *, rounds: int) -> dict[str, Any]:
     """What one attack took and reached, in all forms."""
-    settings = _workload.settings_of(attack, smoke=smoke)
     mine = _workload.ours(attack, settings, load)
     theirs = {} if peer is None else peer.forms(attack, settings)
     runs, count = mine | theirs, len(load.batch.id)
@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="images at once")
     parser.add_argument("--devices", type=int, default=1, help="devices to split the batch over")
     parser.add_argument("--rounds", type=int, default=5, help="rounds through all forms")
+    parser.add_argument("--queries", type=int, help="another budget of the Square attack")
     parser.add_argument("--checkout", help="folder of AutoAttack")
     known = parser.parse_args()
     if known.smoke:
@@ -142,7 +143,8 @@ def main() -> None:
     for attack in known.attack or offered:
         if attack not in offered:
             raise SystemExit(f"{known.against} has no {attack}; it has {', '.join(offered)}.")
-        row = measure(attack, load, peer, rounds=known.rounds, smoke=known.smoke) | _about(known, load, peer)
+        settings = _workload.settings_of(attack, smoke=known.smoke, queries=known.queries)
+        row = measure(attack, settings, load, peer, rounds=known.rounds) | _about(known, load, peer)
         print(json.dumps(row), flush=True)
         if not known.smoke:
             results.parent.mkdir(exist_ok=True)

@@ -4,9 +4,12 @@
         --black resnet50 [--num-images 100] [--batch 10] [--modes targeted untargeted] [--smoke]
 
 Ten steps of 1.6/255 at 16/255, decay 1, cross-entropy of the mean of the logits; from the clean image, so that neither side
-draws at random. `--images` is the folder of NIPS 2017 development images with dev_dataset.csv, which names the targets too;
-`--weights` holds NAME.safetensors in torchvision's layout. Both sides' images are rounded to 8 bits inside the ball and scored
-on the same networks.
+draws at random. In float64 both sides' images were equal to 1e-17 for the six steps that were compared; in float32 rounding
+decides signs of small gradients, later steps follow them, and images part, as they do between two layouts of PyTorch itself.
+
+`--images` is the folder of NIPS 2017 development images with dev_dataset.csv, which names the targets too; `--weights` holds
+NAME.safetensors in torchvision's layout. Both sides' images are rounded to 8 bits inside the ball and scored on the same
+networks.
 
 Success is, for each network, how often it says the target (targeted), or errs on images that it classifies correctly clean
 (untargeted); "all white" is success on all white-box networks at once. With each goes its denominator, and the difference,

@@ -13,6 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Bool, Float, Integer
 
 from jaxinterp._base import Attack, Batch, check_images
+from jaxinterp.attacks._compact import PATIENCE, put_back, rows_to_keep, take
 from jaxinterp.attacks._criterion import joint_success, rms_distortion
 from jaxinterp.attacks._loss import members
 
@@ -127,21 +128,33 @@ def run_batch(attack: Attack, model: Any, batch: Batch, *, key: Array, unroll: b
 
     Returns:
         The last state; `.adversarial` is the answer. An attack whose state has `done` `[n]` ends early, once every row that
-        `batch.mask` counts is done; the Python loop notices that a few steps late, which changes no row that is done.
+        `batch.mask` counts is done; the Python loop notices that a few steps late, which changes no row that is done. It also
+        goes on with a smaller batch once half of the rows of an attack of kind "query" are done and many steps are left.
     """
     batch = _on_device(batch)
     unroll, sharding = _how(batch, unroll)
     if not unroll:
         return _scan(attack, key, model, batch, sharding=sharding)
-    state = _init(attack, key, model, batch, sharding=sharding)
-    noticed: collections.deque[Array] = collections.deque()
+    state = whole = _init(attack, key, model, batch, sharding=sharding)
+    all_rows, count = np.arange(batch.id.shape[0]), batch.id.shape[0]
+    kept, part, noticed = all_rows, batch, collections.deque[Array]()
     for index in range(attack.num_steps):
-        state, _ = _step(attack, key, state, model, batch, index=index, sharding=sharding)
-        if hasattr(state, "done") and not isinstance(state.done, Tracer) and state.done.is_fully_addressable:
-            noticed.append(state.done)
-            if len(noticed) > LAG and np.all(np.asarray(noticed.popleft()) | ~np.asarray(batch.mask)):
-                break
-    return state
+        state, _ = _step(attack, key, state, model, part, index=index, sharding=sharding)
+        if not hasattr(state, "done") or isinstance(state.done, Tracer) or not state.done.is_fully_addressable:
+            continue
+        noticed.append(state.done)
+        if len(noticed) <= LAG:
+            continue
+        done, mask = np.asarray(noticed.popleft()), np.asarray(part.mask)
+        if np.all(done | ~mask):
+            break
+        fewer = rows_to_keep(done, mask, sharding) if attack.kind == "query" and attack.num_steps - index > PATIENCE else None
+        if fewer is not None:
+            whole = put_back(whole, state, kept, count=count, sharding=sharding)
+            kept = kept[fewer]
+            state, part = take((whole, batch), kept, count=count, sharding=sharding)
+            noticed.clear()
+    return state if kept is all_rows else put_back(whole, state, kept, count=count, sharding=sharding)
 
 
 def run_with_info(attack: Attack, model: Any, batch: Batch, *, key: Array, unroll: bool | None = None) -> tuple[Any, Any]:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxinterp import Attack, attacks
+from jaxinterp import Attack, _mesh, attacks
+from jaxinterp.attacks._compact import rows_to_keep
 from tests.attacks import toys
 
 KEY = jax.random.key(0)
@@ -108,6 +109,38 @@ def test_a_run_ends_once_every_row_that_counts_is_done(unroll: bool) -> None:
     assert int(state.steps[0]) == 3 + 8 * unroll  # a Python loop looks eight steps late
     state, infos = attacks.run_with_info(attack, toys.linear_model(), batch, key=KEY, unroll=unroll)
     np.testing.assert_array_equal(infos, np.broadcast_to(np.arange(1, 101)[:, None], (100, 4)))
+
+
+def test_rows_that_are_done_leave_the_batch_of_a_long_run() -> None:
+    """The answers are those of the run that keeps them, and the network is asked about fewer images."""
+    with jax.enable_x64(True):
+        model, counted = toys.counting_model(dtype=np.float64)
+        batch = toys.make_batch(16, dtype=np.float64, with_targets=False)
+        label = jnp.argmax(model(batch.image)[0], axis=-1).astype(jnp.int32)
+        batch = batch._replace(label=label, mask=batch.mask.at[3].set(False))
+        attack = attacks.square(48 / 255, max_queries=400)
+        expected = attacks.run_batch(attack, model, batch, key=KEY, unroll=False)
+        jax.effects_barrier()
+        counted.clear()
+        state = attacks.run_batch(attack, model, batch, key=KEY, unroll=True)
+        jax.effects_barrier()
+        assert counted[0] == 16
+        assert counted[-1] <= 4
+        counts = np.asarray(batch.mask)
+        for ours, whole in zip(state, expected, strict=True):
+            np.testing.assert_allclose(ours[counts], whole[counts], atol=1e-12)
+
+
+def test_the_smaller_batch_has_room_for_all_that_go_on() -> None:
+    done, mask = np.ones(12, bool), np.ones(12, bool)
+    done[[2, 7]] = mask[5] = False
+    two = rows_to_keep(done, mask, None)
+    assert two is not None and {2, 7} <= set(two) and len(two) == 3
+    mesh = _mesh.data_mesh(2)
+    on_two_devices = rows_to_keep(done, mask, _mesh.sharded(mesh))
+    assert on_two_devices is not None and {2, 7} <= set(on_two_devices) and len(on_two_devices) == 6
+    done[[0, 1, 3, 4, 6]] = False
+    assert rows_to_keep(done, mask, None) is None
 
 
 def test_infos_are_those_of_the_steps() -> None:
