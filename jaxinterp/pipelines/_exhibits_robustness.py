@@ -2,6 +2,7 @@
 
 from jaxinterp import report
 from jaxinterp.pipelines._results import Results
+from jaxinterp.pipelines._threat import threat_in_words
 
 
 def robustness_section(results: Results) -> report.Section:
@@ -20,10 +21,8 @@ def robustness_section(results: Results) -> report.Section:
             rows.append((results.title(member, phase), *cells, f"{kept} of {broken}", flags))
     values, _ = results.load(f"robustness.{phases[0]}")
     card = next(iter(values["cards"].values()))
-    model = card["threat_model"]
-    radius = f"{model['of_255']:g}/255" if model["norm"] == "linf" else f"{model['epsilon']:g}"
     text = (
-        f"Threat model: {model['norm']}, epsilon = {radius}; {values['num_images']} held-out images. Every attack gets the "
+        f"Threat model: {threat_in_words(card['threat_model'])}; {values['num_images']} held-out images. Every attack gets the "
         "images that the ones before it left: APGD on the cross-entropy, APGD and FAB towards each of "
         f"{card['attacks']['apgd-t']} classes ({card['num_steps']} steps), and Square ({card['max_queries']} queries)."
     )
