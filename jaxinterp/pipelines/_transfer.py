@@ -79,7 +79,8 @@ def transfer_evaluation(
     Adversarial images are rounded to the nearest 8-bit images in the Linf ball. Every source gets the same draws, so that two
     sources of equal weights give equal images. The control adds to each image the perturbation of another one, which is the
     one before it in a random round over all images, and cuts the sum off at 0 and 255: as large, and as structured, but made
-    for something else. Memory grows with a batch of images; of a whole set there are only class numbers and distances.
+    for something else. Networks that draw at random draw nothing when they are shown the images. Memory grows with a batch of
+    images; of a whole set there are only class numbers and distances.
 
     Args:
         key: of every draw; an image draws from its own id, the random round from the number of images.

@@ -55,9 +55,9 @@ def transfer_card(networks: Mapping[str, Model], source: Source, settings: Trans
     """What a study of transfer found, as JSON has it.
 
     A rate is a share of the images that every network classifies correctly, with Wilson's 95 % interval; that of a row's black
-    boxes together is clustered on the image. Points are counted over all images, as in the competition: one for the attack
-    for each image on which it succeeds, over its black boxes; one for the network for each image that it still classifies
-    correctly, over the sources to which it is a black box.
+    boxes together is clustered on the image. Points are counted over all images: one for the attack for each image on which it
+    succeeds, over its black boxes; one for the network for each image that it still classifies correctly, over the sources to
+    which it is a black box.
 
     Args:
         networks: as they were given to `transfer_evaluation`.
@@ -69,8 +69,8 @@ def transfer_card(networks: Mapping[str, Model], source: Source, settings: Trans
         Threat model, denominators, fingerprints, and for each kind of attack the rows of the matrix with their control.
 
     References:
-        A. Kurakin et al., "Adversarial Attacks and Defences Competition", in The NIPS '17 Competition, 2018, section 3.2, for
-        the points.
+        A. Kurakin et al., "Adversarial Attacks and Defences Competition", in The NIPS '17 Competition: Building Intelligent
+        Systems, 2018, for the points.
     """
     clean = transfers.clean
     correct = (clean.predictions == clean.label[:, None]).all(axis=1)
