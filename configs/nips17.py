@@ -17,6 +17,11 @@ are on those. `--image-size 299` leaves the competition's pixels as they are, an
 
 Points are those of the competition: an attack gets one for each image on which a network that is a black box to it errs (or
 predicts the target), a network one for each image that it still classifies correctly.
+
+With all 100 development images, of which every network classifies 48 correctly, expect untargeted success of 80 % or more of
+each ensemble on the family that it leaves out, 35 % to 90 % between single networks of different families, and targeted success
+of 0 % to 6 % on black boxes. The control matters: at 16/255 the perturbation of another image turns half of these images for
+the SqueezeNets. An hour on two busy cores; `--num-images 20` is a first look.
 """
 
 import functools

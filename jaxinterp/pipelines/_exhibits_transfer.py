@@ -52,7 +52,8 @@ def _heatmap(card: Mapping[str, Any], phase: str, when: str) -> report.Figure:
         )
     caption = (
         f"Per cent of the {card['num_correct']} of {card['num_images']} {card['denominator']}. Rows are what was attacked, "
-        "columns what was shown the images; the last column is the mean over the black boxes of its row."
+        "columns what was shown the images; the last column is the mean over the black boxes of its row. "
+        "Rows have different black boxes, so sources are compared within a column."
     )
     name = "transfer" if phase == NORMAL else "transfer_after"
     return report.Figure(name, report.transfer_heatmap(panels), f"Transfer{when}", caption=caption)

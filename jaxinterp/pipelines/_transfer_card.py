@@ -131,6 +131,7 @@ def transfer_lines(card: Mapping[str, Any]) -> list[str]:
     return [
         *lines,
         "* attacked itself; ~ a version of one that is attacked; neither counts as a black box, nor for points",
+        "rows have different black boxes: compare sources within a column",
         f"control: {card['control']}; points: of all images, successes of an attack, images that a network still gets right",
     ]
 

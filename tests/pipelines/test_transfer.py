@@ -161,7 +161,7 @@ def test_the_images_are_stored_in_the_ball_and_the_control_is_that_of_the_one_be
             np.testing.assert_array_equal(said[:, column], logits.argmax(1))
 
 
-@pytest.mark.parametrize(("batch_size", "devices"), [(1, 1), (64, 1), (6, 4)])
+@pytest.mark.parametrize(("batch_size", "devices"), [(3, 1), (64, 1), (6, 4)])
 def test_batches_and_devices_change_nothing(found, batch_size, devices):
     mesh = _mesh.data_mesh(devices)
     equal(found, evaluated(NETWORKS, images(), settings(batch_size=batch_size), mesh=mesh))
