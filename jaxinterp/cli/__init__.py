@@ -75,7 +75,7 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
         return
     _use_devices(known.devices)
     from jaxinterp import _mesh
-    from jaxinterp.pipelines import Run, WorkDir, card_texts, run_study, stages_of
+    from jaxinterp.pipelines import Run, WorkDir, card_texts, run_study, stages_of, transfer_texts
 
     study = recipe(**knobs)
     stages_of(study, known.verb)
@@ -85,6 +85,8 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
     page = run_study(run, verb=known.verb, knobs=knobs, recipe_text=text, fresh=known.fresh)
     if known.verb == "robustness":
         print("\n".join(card_texts(run)))
+    if known.verb == "transfer":
+        print("\n".join(transfer_texts(run)))
     print(page)
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxinterp import _mesh, models
+from jaxinterp import _mesh, data, models
 from jaxinterp._base import Batch, Model
 from jaxinterp.data import Source
 from jaxinterp.pipelines._study import Study
@@ -49,9 +49,11 @@ class Run:
     @functools.cached_property
     def attacked(self) -> np.ndarray:
         """The indices of the images of `source` that are attacked, spread evenly over it."""
-        total = len(self.source)
-        count = min(self.study.num_attacked or total, total)
-        return np.arange(count) * total // count
+        return evenly(self.study.num_attacked or None, len(self.source))
+
+    def some_held_out(self, count: int | None) -> data.Subset:
+        """So many of the held-out images, spread evenly over them; None takes all."""
+        return data.subset(self.held_out, evenly(count, len(self.held_out)).tolist())
 
     @functools.cached_property
     def built(self) -> tuple[Model, ...]:
@@ -98,6 +100,12 @@ class Run:
         """The nearest batch size, from above, that the devices divide."""
         devices = self.mesh.size
         return -(-batch_size // devices) * devices
+
+
+def evenly(count: int | None, total: int) -> np.ndarray:
+    """So many of `total` positions, spread evenly over them; all of them for None, or where there are fewer."""
+    count = total if count is None else min(count, total)
+    return np.arange(count) * total // count
 
 
 def progress(items: Iterable[T], *, title: str, total: int | None = None, unit: str = "batch") -> Iterable[T]:

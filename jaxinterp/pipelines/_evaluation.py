@@ -32,14 +32,13 @@ def evaluate(run: Run, phase: str) -> None:
     settings = run.study.robustness
     if settings is None:
         raise ValueError("this study has no robustness settings; give it some.")
-    count = min(settings.num_images, len(run.held_out))
-    source = data.subset(run.held_out, np.arange(count) * len(run.held_out) // count)
+    source = run.some_held_out(settings.num_images)
     arrays = {}
     for member, model in zip(run.study.members, run.models(phase), strict=True):
         for name, attack in _kinds(settings).items():
             title = f"evaluate {phase} {member.name} {name}"
             arrays[f"{member.name}/{name}"] = _ranks(run, model, source, attack, title)
-    values = {"epsilon": settings.epsilon, "num_steps": settings.num_steps, "num_images": count}
+    values = {"epsilon": settings.epsilon, "num_steps": settings.num_steps, "num_images": len(source)}
     run.workdir.save(f"evaluate.{phase}", values, arrays)
 
 

@@ -2,6 +2,7 @@
 
 from jaxinterp import report
 from jaxinterp.pipelines._results import Results
+from jaxinterp.pipelines._threat import threat_in_words
 
 
 def robustness_section(results: Results) -> report.Section:
@@ -20,8 +21,6 @@ def robustness_section(results: Results) -> report.Section:
             rows.append((results.title(member, phase), *cells, f"{kept} of {broken}", flags))
     values, _ = results.load(f"robustness.{phases[0]}")
     card = next(iter(values["cards"].values()))
-    model = card["threat_model"]
-    radius = f"{model['of_255']:g}/255" if model["norm"] == "linf" else f"{model['epsilon']:g}"
     if card["num_draws"]:
         trials = (
             f"APGD on the cross-entropy and on the difference of logits ratio ({card['num_steps']} steps), along means of "
@@ -33,7 +32,7 @@ def robustness_section(results: Results) -> report.Section:
             f"({card['num_steps']} steps), and Square ({card['max_queries']} queries)."
         )
     text = (
-        f"Threat model: {model['norm']}, epsilon = {radius}; {values['num_images']} held-out images. Every attack gets the "
+        f"Threat model: {threat_in_words(card['threat_model'])}; {values['num_images']} held-out images. Every attack gets the "
         f"images that the ones before it left: {trials}"
     )
     columns = ("network", *(name if name == "clean" else f"after {name}" for name in names), "survive 8 bits", "flags")

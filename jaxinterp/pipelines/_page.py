@@ -14,6 +14,7 @@ from jaxinterp.pipelines._exhibits_consistency import consistency_figure, consis
 from jaxinterp.pipelines._exhibits_robustness import robustness_section
 from jaxinterp.pipelines._exhibits_trace import trace_section
 from jaxinterp.pipelines._exhibits_training import accuracy_section
+from jaxinterp.pipelines._exhibits_transfer import transfer_section
 from jaxinterp.pipelines._exhibits_units import featured_figure, units_section
 from jaxinterp.pipelines._results import Results
 
@@ -46,6 +47,7 @@ def build_page(results: Results) -> report.Page:
         ("consistency", ("consistency",), consistency_section),
         ("accuracy", ("evaluate", "train"), accuracy_section),
         ("robustness", ("robustness",), robustness_section),
+        ("transfer", ("transfer",), transfer_section),
         ("trace", ("trace",), trace_section),
     ]
     sections = [_kept(results, "images", ("inspect",), images_section)]

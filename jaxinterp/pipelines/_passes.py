@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float32, Int32
 
-from jaxinterp import data
+from jaxinterp import _mesh, data
 from jaxinterp._base import Activations, Batch, Model, Statistic
 from jaxinterp._mesh import AXIS
 from jaxinterp.data import Example, Source
@@ -159,6 +159,26 @@ def outputs(run: Run, model: Model, layer: str, source: Source, *, title: str) -
         rows.append(batch.mask)
     mask = np.concatenate([np.asarray(row) for row in rows])
     return Outputs(*(np.concatenate([np.asarray(part) for part in parts])[mask] for parts in zip(*kept, strict=True)))
+
+
+def check_fits(model: Model, source: Source) -> None:
+    """Raises `ValueError` where the images are of another size or of other classes than a model's."""
+    if source.image_size != model.image_size:
+        raise ValueError(
+            f"expected images of {model.image_size} px, got {source.image_size}; "
+            f"write models.at_size(model, {source.image_size})."
+        )
+    if len(source.classes) != model.num_classes:
+        raise ValueError(f"expected images of {model.num_classes} classes, as the model has, got {len(source.classes)}.")
+
+
+def sharded_batches(source: Source, chosen: np.ndarray, size: int, mesh: Mesh) -> Iterator[tuple[np.ndarray, Batch]]:
+    """The chosen positions and their batches, all of one size, split over the mesh."""
+    parts = np.split(chosen, range(size, len(chosen), size)) if len(chosen) else []
+    if parts:
+        read = data.batches(source, batch_size=size, indices=chosen.tolist(), read_concepts=False)
+        for rows, batch in zip(parts, read, strict=True):
+            yield rows, jax.device_put(batch, _mesh.sharded(mesh))
 
 
 @functools.partial(jax.jit, static_argnums=1)

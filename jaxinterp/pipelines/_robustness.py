@@ -15,6 +15,7 @@ from jaxinterp.data import Source
 from jaxinterp.pipelines._context import Run
 from jaxinterp.pipelines._standard import WRONG, Verdicts, standard_evaluation
 from jaxinterp.pipelines._study import Standard
+from jaxinterp.pipelines._threat import threat_in_words, threat_model
 
 SQUARE_GAIN = 0.002
 """Where Square lowers the accuracy by more than this share, gradients are suspected of being masked."""
@@ -25,8 +26,7 @@ def evaluate_robustness(run: Run, phase: str) -> None:
     settings = run.study.standard
     if settings is None:
         raise ValueError("this study has no threat model; give it standard=pipelines.Standard(epsilon=8 / 255).")
-    count = min(settings.num_images or len(run.held_out), len(run.held_out))
-    source = data.subset(run.held_out, (np.arange(count) * len(run.held_out) // count).tolist())
+    source = run.some_held_out(settings.num_images)
     arrays, cards = {}, {}
     for member, model in zip(run.study.members, run.models(phase), strict=True):
         path = run.workdir.path / "robustness" / phase / f"{member.name}.npz"
@@ -42,7 +42,7 @@ def evaluate_robustness(run: Run, phase: str) -> None:
         run.workdir.write_text(f"cards/{phase}/{member.name}.json", json.dumps({"network": member.name, **card}, indent=1))
         cards[member.name] = card
         arrays |= {f"{member.name}/{name}": getattr(verdicts, name) for name in ("broken_by", "distance", "survives")}
-    run.workdir.save(f"robustness.{phase}", {"num_images": count, "cards": cards}, arrays)
+    run.workdir.save(f"robustness.{phase}", {"num_images": len(source), "cards": cards}, arrays)
 
 
 def robustness_card(model: Model, source: Source, settings: Standard, verdicts: Verdicts) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def robustness_card(model: Model, source: Source, settings: Standard, verdicts: 
     lowered = accuracy[trials[-2].name]["estimate"] - accuracy[trials[-1].name]["estimate"]
     by_queries = trials[-1].name == "square"
     return {
-        "threat_model": {"norm": settings.norm, "epsilon": settings.epsilon, "of_255": round(255 * settings.epsilon, 4)},
+        "threat_model": threat_model(settings.norm, settings.epsilon),
         "attacks": {trial.name: max(trial.num_targets, 1) for trial in trials},
         "num_steps": settings.num_steps,
         "max_queries": settings.max_queries if by_queries else 0,
@@ -96,9 +96,7 @@ def card_lines(card: dict[str, Any]) -> list[str]:
     Args:
         card: what `robustness_card` returned.
     """
-    model = card["threat_model"]
-    radius = f"{model['of_255']:g}/255" if model["norm"] == "linf" else f"{model['epsilon']:g}"
-    lines = [f"{model['norm']}, epsilon = {radius}, {card['num_images']} images, per cent of all (95 % interval)"]
+    lines = [f"{threat_in_words(card['threat_model'])}, {card['num_images']} images, per cent of all (95 % interval)"]
     for name, found in card["accuracy"].items():
         low, high = 100 * found["low"], 100 * found["high"]
         lines.append(

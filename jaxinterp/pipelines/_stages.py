@@ -21,6 +21,7 @@ from jaxinterp.pipelines._robustness import evaluate_robustness
 from jaxinterp.pipelines._study import Study
 from jaxinterp.pipelines._tracing import trace
 from jaxinterp.pipelines._training import train
+from jaxinterp.pipelines._transfer_card import evaluate_transfer
 
 VERBS = {
     "study": "every stage",
@@ -30,6 +31,7 @@ VERBS = {
     "consistency": "measure LC, CS1, CS2, r1 and r2",
     "trace": "trace predictions to units",
     "robustness": "attack the networks by the standard evaluation, and write a card of each",
+    "transfer": "try adversarial images of some networks on all of them",
     "report": "write the page from what is finished",
 }
 """What each verb of the command line runs."""
@@ -41,6 +43,7 @@ _PER_PHASE: dict[str, Callable[[Run, str], None]] = {
     "consistency": measure_consistency,
     "evaluate": evaluate,
     "robustness": evaluate_robustness,
+    "transfer": evaluate_transfer,
 }
 _VERSION = 2
 
@@ -162,6 +165,7 @@ def _needs(name: str) -> tuple[str, ...]:
         "generate": (f"train.{phase}",),
         "evaluate": (f"train.{phase}",),
         "robustness": (f"train.{phase}",),
+        "transfer": (f"train.{phase}",),
         "dissect": (f"generate.{phase}", f"generate.{NORMAL}"),
         "consistency": (f"dissect.{phase}",),
     }.get(kind, ())

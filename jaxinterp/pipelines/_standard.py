@@ -1,7 +1,7 @@
 """The standard evaluation of one network: attack after attack on the images that are still classified correctly."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,10 +11,11 @@ from jax import Array
 from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int16
 
-from jaxinterp import _mesh, attacks, data
+from jaxinterp import _mesh, attacks
 from jaxinterp._base import Batch, Model
 from jaxinterp.data import Source
 from jaxinterp.pipelines._context import progress
+from jaxinterp.pipelines._passes import check_fits, sharded_batches
 from jaxinterp.pipelines._study import Standard
 
 WRONG, ROBUST = -2, -1
@@ -77,7 +78,9 @@ def standard_evaluation(
     Raises:
         ValueError: images of another size or of other classes than the model's, or `begun` of another number of images.
     """
-    _check(model, source, begun)
+    check_fits(model, source)
+    if begun is not None and len(begun.broken_by) != len(source):
+        raise ValueError(f"expected verdicts of {len(source)} images, got {len(begun.broken_by)}; begin anew.")
     mesh = mesh or _mesh.data_mesh()
     model = jax.device_put(model, _mesh.replicated(mesh))
     size = -(-min(settings.batch_size, len(source)) // mesh.size) * mesh.size
@@ -87,7 +90,7 @@ def standard_evaluation(
     for index in progress(range(verdicts.num_rounds, len(rounds)), title=title, unit="round"):
         number, rank = rounds[index]
         broken_by, distance, survives = (array.copy() for array in verdicts[1:])
-        for rows, clean in _batches(source, np.flatnonzero(broken_by == ROBUST), size, mesh):
+        for rows, clean in sharded_batches(source, np.flatnonzero(broken_by == ROBUST), size, mesh):
             towards = _likeliest_wrong(model, clean, rank) if trials[number].num_targets else clean.target * 0 - 1
             batch = clean._replace(target=towards)
             state = attacks.run_batch(trials[number].attack, model, batch, key=jax.random.fold_in(key, index))
@@ -102,34 +105,13 @@ def standard_evaluation(
     return verdicts
 
 
-def _check(model: Model, source: Source, begun: Verdicts | None) -> None:
-    if source.image_size != model.image_size:
-        raise ValueError(
-            f"expected images of {model.image_size} px, got {source.image_size}; "
-            f"write models.at_size(model, {source.image_size})."
-        )
-    if len(source.classes) != model.num_classes:
-        raise ValueError(f"expected images of {model.num_classes} classes, as the model has, got {len(source.classes)}.")
-    if begun is not None and len(begun.broken_by) != len(source):
-        raise ValueError(f"expected verdicts of {len(source)} images, got {len(begun.broken_by)}; begin anew.")
-
-
 def _first_look(key: Array, model: Model, source: Source, size: int, mesh: Mesh, settings: Standard) -> Verdicts:
     """Which images are classified correctly before any attack."""
     broken_by = np.full(len(source), WRONG, np.int16)
-    for rows, batch in _batches(source, np.arange(len(source)), size, mesh):
+    for rows, batch in sharded_batches(source, np.arange(len(source)), size, mesh):
         errs = np.asarray(_errs(key, model, batch, num_draws=settings.num_draws))[: len(rows)]
         broken_by[rows[~errs]] = ROBUST
     return Verdicts(0, broken_by, np.zeros(len(source), np.float32), np.zeros(len(source), bool))
-
-
-def _batches(source: Source, chosen: np.ndarray, size: int, mesh: Mesh) -> Iterator[tuple[np.ndarray, Batch]]:
-    """The chosen positions and their batches, all of one size, split over the mesh."""
-    parts = np.split(chosen, range(size, len(chosen), size)) if len(chosen) else []
-    if parts:
-        read = data.batches(source, batch_size=size, indices=chosen.tolist(), read_concepts=False)
-        for rows, batch in zip(parts, read, strict=True):
-            yield rows, jax.device_put(batch, _mesh.sharded(mesh))
 
 
 def _judge_key(key: Array, index: int) -> Array:

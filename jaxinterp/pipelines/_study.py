@@ -10,6 +10,7 @@ import optax
 from jaxinterp import attacks
 from jaxinterp._base import Attack, Model
 from jaxinterp.data import Source
+from jaxinterp.pipelines._transfer_settings import Transfer
 from jaxinterp.training import Objective
 
 
@@ -149,6 +150,7 @@ class Study:
         finetuning: adversarial training of the members after the first analysis; None ends the study there.
         robustness: the table of accuracies; None leaves it out.
         standard: the threat model of the standard evaluation; None leaves it out.
+        transfer: which members are attacked for the matrix of transfer, and how; None leaves it out.
         shard_size: adversarial images in a shard.
         batch_size: images in a batch, over all devices.
         attack_batch_size: the same for the attack.
@@ -179,6 +181,7 @@ class Study:
     finetuning: Training | None = None
     robustness: Robustness | None = None
     standard: Standard | None = None
+    transfer: Transfer | None = None
     shard_size: int = 256
     batch_size: int = 128
     attack_batch_size: int = 64
@@ -197,6 +200,8 @@ class Study:
         names = [member.name for member in self.members]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"expected members of different names, got {names}.")
+        if self.transfer:
+            self.transfer.check_members(names)
         for name in ("num_targets", "shard_size", "batch_size", "attack_batch_size", "num_traced"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}.")
@@ -209,12 +214,16 @@ class Study:
             stages.append("evaluate.normal")
         if self.standard:
             stages.append("robustness.normal")
+        if self.transfer:
+            stages.append("transfer.normal")
         if self.finetuning:
             stages.append("train.robust")
             if self.robustness:
                 stages.append("evaluate.robust")
             if self.standard:
                 stages.append("robustness.robust")
+            if self.transfer:
+                stages.append("transfer.robust")
             stages += ["generate.robust", "dissect.robust", "consistency.robust"]
         return (*stages, "trace")
 

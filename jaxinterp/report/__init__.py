@@ -33,6 +33,8 @@ from jaxinterp.report._sheets import adversarial_sheet as adversarial_sheet
 from jaxinterp.report._sheets import contact_sheet as contact_sheet
 from jaxinterp.report._trace import TracedUnit as TracedUnit
 from jaxinterp.report._trace import trace_figure as trace_figure
+from jaxinterp.report._transfer import TransferMatrix as TransferMatrix
+from jaxinterp.report._transfer import transfer_heatmap as transfer_heatmap
 from jaxinterp.report._units import Detector as Detector
 from jaxinterp.report._units import detector_grid as detector_grid
 from jaxinterp.report._units import unit_figure as unit_figure

@@ -1,5 +1,6 @@
 """Restarts, and attacks that find their own target."""
 
+import functools
 from typing import Any
 
 import jax
@@ -81,11 +82,12 @@ def test_the_best_iterate_can_be_kept() -> None:
         return jnp.mean(jnp.abs(adversarial - goal), axis=(1, 2, 3))
 
     knobs = {"step_size": 0.4, "num_steps": 3, "loss": loss}
-    for make in (attacks.bim, attacks.mi_fgsm, lambda epsilon, **knobs: attacks.pgd(epsilon, random_start=False, **knobs)):
+    pgd, mi_fgsm = functools.partial(attacks.pgd, random_start=False), functools.partial(attacks.mi_fgsm, decay=0.5)
+    for make in (attacks.bim, mi_fgsm, pgd):
         newest, infos = attacks.run_with_info(make(1.0, **knobs), model, batch, key=KEY)
         kept = attacks.run_batch(make(1.0, keep=loss, **knobs), model, batch, key=KEY)
         np.testing.assert_allclose(loss(None, None, kept.adversarial, batch), np.min(infos.loss, axis=0), rtol=1e-5)
-        assert np.all(loss(None, None, kept.adversarial, batch) < loss(None, None, newest.adversarial, batch))
+        assert np.all(loss(None, None, kept.adversarial, batch) < loss(None, None, newest.adversarial, batch) - 1e-3)
 
 
 def test_errors() -> None:

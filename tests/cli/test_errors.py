@@ -123,6 +123,7 @@ def test_a_read_only_folder(images, weights, tmp_path, capsys):
     "recipe, knobs, expected",
     [
         ("imagenet_sample", ["--images", "nowhere", "--weights", "nowhere"], "13 x 13 x 512"),
+        ("nips17", ["--images", "nowhere", "--weights", "nowhere"], "13 x 13 x 512"),
         ("adv_inception_v3", ["--images", "nowhere"], "8 x 8 x 2048"),
     ],
 )

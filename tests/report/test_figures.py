@@ -53,6 +53,15 @@ def unit(name: str, difference: float) -> report.TracedUnit:
     return report.TracedUnit(name, difference, noise(3, 16, 16, 3), masks=masks(3))
 
 
+def matrix(title: str, networks: int = 3) -> report.TransferMatrix:
+    names = ("a", ODD, "network of a long name", "d", "e", "f", "g", "h", "i", "j", "k", "l")[:networks]
+    relations = ("white box", "same family", *("black box",) * networks)[:networks]
+    rates = noise(4, networks).astype(np.float64)
+    rates[0, -1] = np.nan
+    means = np.array([0.5, 0.2, np.nan, 1.0])
+    return report.TransferMatrix(title, ("a", "b", ODD, "d"), names, rates, rates / 9, (relations,) * 4, means, note=ODD)
+
+
 LINE = np.linspace(0, 1, 6)
 
 FIGURES: dict[str, Callable[[], bytes]] = {
@@ -82,6 +91,7 @@ FIGURES: dict[str, Callable[[], bytes]] = {
     "patching_curves": lambda: report.patching_curves(
         [1, 2, 4, 8, 16, 32], LINE, LINE / 3, top_interval=np.stack([LINE, LINE + 0.1], 1), title=ODD, sample_size=200
     ),
+    "transfer_heatmap": lambda: report.transfer_heatmap([matrix("untargeted"), matrix(ODD)]),
     "roc_curve": lambda: report.roc_curve({"a": (LINE, LINE**0.5), ODD: (LINE, LINE)}, areas={"a": ".9"}, title=ODD),
 }
 
@@ -92,7 +102,7 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def test_every_figure_function_is_tested() -> None:
-    endings = ("_sheet", "_figure", "_grid", "_curve", "_curves", "_histogram", "_categories")
+    endings = ("_sheet", "_figure", "_grid", "_curve", "_curves", "_histogram", "_categories", "_heatmap")
     assert {name for name in dir(report) if name.endswith(endings) and not name.startswith("_")} == set(FIGURES)
 
 
@@ -209,3 +219,19 @@ def test_bad_input_is_one_clear_line(make: Callable[[], bytes], message: str) ->
     with pytest.raises(ValueError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_transfer_panels_stand_beside_each_other_where_they_fit() -> None:
+    heights = {}
+    for networks in (3, 12):
+        with Image.open(io.BytesIO(report.transfer_heatmap([matrix("one", networks), matrix("two", networks)]))) as image:
+            heights[networks] = image.height
+            assert "one, a: a " in image.info["Description"] and "black boxes none" in image.info["Description"]
+            assert image.width <= 2200
+    assert heights[12] > 1.5 * heights[3]
+    with pytest.raises(ValueError, match="expected matrices of 4 sources times 3 networks"):
+        dataclasses.replace(matrix("one"), black_box=np.zeros(3))
+    with pytest.raises(ValueError, match="got 'grey box'"):
+        dataclasses.replace(matrix("one"), relations=(("grey box",) * 3,) * 4)
+    with pytest.raises(ValueError, match="panels"):
+        report.transfer_heatmap([])

@@ -28,6 +28,7 @@ class Case(NamedTuple):
         target_is_a_direction: success is any answer other than the label, also where there is a target.
         budget: of kind "query": the queries that `build` allows for an image.
         radius: of kind "query": keeps to the ball of radius epsilon.
+        tie: how far apart two answers may be where rounding decides between images of equal loss.
         aims: finds a way to a target; False where it needs an image of the target to start from.
     """
 
@@ -46,4 +47,5 @@ class Case(NamedTuple):
     target_is_a_direction: bool = False
     budget: int = 0
     radius: bool = False
+    tie: float = 1e-12
     aims: bool = True

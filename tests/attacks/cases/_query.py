@@ -32,7 +32,9 @@ def _decision(make: Any, **settings: Any) -> Any:
 
 CASES: dict[str, Case] = {
     "square": Case(_square("linf"), "query", num_steps=20, budget=20, random=True, radius=True, evaluations=1),
-    "square[l2]": Case(_square("l2"), "query", norm=2, num_steps=20, budget=20, random=True, radius=True, evaluations=1),
+    "square[l2]": Case(
+        _square("l2"), "query", norm=2, num_steps=20, budget=20, random=True, radius=True, evaluations=1, tie=1e-4
+    ),
     "nes": Case(_estimate(attacks.nes), "query", budget=64, random=True, radius=True, evaluations=3),
     "spsa": Case(_estimate(attacks.spsa), "query", budget=64, random=True, radius=True, evaluations=3),
     "boundary": Case(
