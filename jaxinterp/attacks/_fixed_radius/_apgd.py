@@ -9,7 +9,7 @@ from jax import Array
 from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._ball import Scalar, check_num_steps, l2, linf
 from jaxinterp.attacks._criterion import joint_success, rms_distortion
-from jaxinterp.attacks._gradient import GradientInfo, example_keys
+from jaxinterp.attacks._gradient import GradientInfo, example_keys, value_gradient
 from jaxinterp.attacks._loss import Loss, cross_entropy
 
 
@@ -131,11 +131,7 @@ def apgd(
         return ball.project(iterate + share * (projected - iterate) + (1 - share) * (iterate - previous), clean)
 
     def evaluate(key: Array, model: Any, image: Array, batch: Batch) -> tuple[Array, Array, Array]:
-        def total(image: Array) -> tuple[Array, Array]:
-            values = loss(key, model, image, batch)
-            return jnp.sum(values), values
-
-        gradient, values = jax.grad(total, has_aux=True)(image)
+        gradient, values = value_gradient(loss, key, model, image, batch)
         values = values.astype(image.dtype)
         reached = success(key, model, image, batch)
         return values, gradient, jnp.where(reached, values, jnp.inf)
