@@ -20,6 +20,9 @@ from jaxinterp.pipelines._results import Results
 
 T = TypeVar("T")
 
+BESIDE = ("train", "robustness", "transfer")
+"""Kinds of stages that measure none of the paper's claims about units."""
+
 
 def write_page(run: Run) -> pathlib.Path:
     """Writes the page and its figures into the work directory, from the stages that are finished.
@@ -50,13 +53,14 @@ def build_page(results: Results) -> report.Page:
         ("transfer", ("transfer",), transfer_section),
         ("trace", ("trace",), trace_section),
     ]
+    measured = any(results.has(name) for name in study.stage_names() if name.split(".")[0] not in BESIDE)
     sections = [_kept(results, "images", ("inspect",), images_section)]
     sections += [_kept(results, name, kinds, build) for name, kinds, build in parts if _finished(results, kinds[:1])]
     return report.Page(
         title=study.title,
         subtitle=study.description,
         stages=_stages(run),
-        claims=claims(results),
+        claims=claims(results) if measured else (),
         lead=tuple(lead),
         sections=tuple(sections),
         methods=f"{study.methods}\n\n{MEANING}",

@@ -285,6 +285,7 @@ def test_the_verb_prints_the_matrix_and_a_stopped_run_ends_with_the_same_bytes(t
     assert shown[-1] == str(whole / "index.html")
     assert [line.split()[0] for line in shown[2:6]] == ["AlexNet", "control", "both", "control"]
     page = (whole / "index.html").read_text()
+    assert "What the paper claims" not in page  # nothing of this run measures them
     assert "Transfer, targeted" in page and (whole / "figures" / "transfer.png").exists()
     card = json.loads((whole / "transfer" / "normal.json").read_text())
     assert card["threat_model"]["of_255"] == 8 and list(card["model_fingerprints"]) == ["AlexNet", "3 bits"]
