@@ -118,8 +118,8 @@ def gradient_attack(
             seen = keep(key, model, image, batch).astype(state.score.dtype)
         better = seen < state.score
         score = jnp.where(better, seen, state.score)
-        best = _where(better, image, state.adversarial)
-        adversarial = _where(jnp.isfinite(score), best, image_of(iterate, batch))
+        best = where_rows(better, image, state.adversarial)
+        adversarial = where_rows(jnp.isfinite(score), best, image_of(iterate, batch))
         info = GradientInfo(values, seen, rms_distortion(image, batch.image))
         return GradientState(adversarial, iterate, rule_state, score), info
 
@@ -145,5 +145,6 @@ def _update_with(rule: optax.GradientTransformationExtraArgs) -> Callable[..., t
     return lambda gradient, state, iterate, value: rule.update(gradient, state, iterate, value=value, grad=gradient)
 
 
-def _where(condition: Array, first: Array, second: Array) -> Array:
-    return jnp.where(condition[:, None, None, None], first, second)
+def where_rows(rows: Array, first: Array, second: Array) -> Array:
+    """`first` in the rows `[n]` that are true, else `second`, both of any shape `[n ...]`."""
+    return jnp.where(rows.reshape(-1, *[1] * (first.ndim - 1)), first, second)

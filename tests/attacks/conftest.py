@@ -12,3 +12,10 @@ def programs_compile_fast() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Laws and transcriptions are equalities: in float32 a sign may flip where a gradient is near zero."""
+    with jax.enable_x64(True):
+        yield

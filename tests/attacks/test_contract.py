@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -15,6 +14,8 @@ from jaxinterp._mesh import data_mesh, replicated, sharded
 from jaxinterp.attacks._run import _init, _scan, _step
 from tests.attacks import toys
 from tests.attacks.cases import CASES
+
+pytestmark = pytest.mark.usefixtures("float64")
 
 EPSILON = 8 / 255
 LOSS = attacks.targeted(attacks.cross_entropy)
@@ -32,13 +33,6 @@ def cases(*kinds: str) -> pytest.MarkDecorator:
 every = cases()
 fixed_radius = cases("fixed_radius")
 bounded = pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.kind == "fixed_radius" or case.radius])
-
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    """Laws are equalities: in float32 a sign may flip where a gradient is near zero."""
-    with jax.enable_x64(True):
-        yield
 
 
 @functools.cache

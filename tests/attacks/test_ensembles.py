@@ -1,6 +1,5 @@
 """Models fused into one, one member a step, and the two attacks that go from member to member."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -12,14 +11,10 @@ from jaxinterp import attacks, models
 from tests.attacks import toys
 from tests.attacks.transcribed import into_ball, norm_of, numpy_gradient
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 KEY = jax.random.key(3)
 EPSILON = 8 / 255
-
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
 
 
 def two() -> tuple[Any, Any]:

@@ -1,7 +1,6 @@
 """Attacks of a fixed radius beside those of peers; `.ci/peers/attacks/fixed_radius.py` writes what the peers find."""
 
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -16,18 +15,14 @@ from jaxinterp.attacks._gradient import value_gradient
 from jaxinterp.attacks._inputs import shrunk
 from tests.attacks import toys
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 PEERS = np.load(pathlib.Path(__file__).parent / "parity" / "fixed_radius.npz")
 EPSILON, STEP_SIZE, DECAY = (float(PEERS[name]) for name in ("epsilon", "step_size", "decay"))
 NUM_STEPS = int(PEERS["num_steps"])
 L2, L1 = ({"epsilon": float(PEERS[n][0]), "step_size": float(PEERS[n][1]), "num_steps": NUM_STEPS} for n in ("l2", "l1"))
 LINF = {"epsilon": EPSILON, "step_size": STEP_SIZE, "num_steps": NUM_STEPS}
 TARGETED = attacks.targeted(attacks.cross_entropy)
-
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
 
 
 def example() -> tuple[Any, Batch]:

@@ -1,7 +1,6 @@
 """Losses of transformed images, and means of losses over draws."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -12,13 +11,9 @@ import pytest
 from jaxinterp import attacks, models
 from tests.attacks import toys
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 KEY = jax.random.key(5)
-
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
 
 
 def example() -> tuple[Any, Any]:

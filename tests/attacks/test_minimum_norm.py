@@ -1,9 +1,8 @@
 """Minimum-norm attacks: projections in closed form, papers transcribed, errors."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,11 +10,7 @@ import pytest
 from jaxinterp import attacks
 from jaxinterp.attacks._minimum_norm._projection import onto_l1_ball, to_hyperplane
 
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def moved(image: np.ndarray, gradient: np.ndarray, gap: float, norm: str) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Minimum-norm attacks beside those of peers; `.ci/peers/attacks/minimum_norm.py` writes what the peers find."""
 
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -12,13 +11,9 @@ import pytest
 from jaxinterp import Attack, Batch, attacks
 from tests.attacks import toys
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 PEERS = np.load(pathlib.Path(__file__).parent / "parity" / "minimum_norm.npz")
-
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
 
 
 def example(*, aimed: bool = False) -> tuple[Any, Batch]:

@@ -1,6 +1,5 @@
 """NI-, VMI-, VNI-FGSM and the smoothing of gradients: papers transcribed, laws, errors."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,14 +13,10 @@ from jaxinterp.attacks._gradient import example_keys
 from tests.attacks import toys
 from tests.attacks.transcribed import into_ball, norm_of, numpy_gradient
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 KEY = jax.random.key(3)
 EPSILON = 8 / 255
-
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
 
 
 def example() -> tuple[Any, Any]:

@@ -10,6 +10,7 @@ from jax import Array
 from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._ball import Scalar, check_decay, check_num_steps, check_radius, linf
 from jaxinterp.attacks._ensembles._fusion import ensemble_logits
+from jaxinterp.attacks._ensembles._svre import normalized
 from jaxinterp.attacks._gradient import value_gradient
 from jaxinterp.attacks._loss import Loss, cross_entropy, member_keys, members
 
@@ -116,9 +117,9 @@ def mi_cwa(
         image = moved(start, -reverse_size, jnp.sign(whole), batch)
         for member, member_key in zip(models, member_keys(key, len(models)), strict=True):
             ascent, _ = value_gradient(loss, member_key, member, image, batch)
-            inner_momentum = decayed(inner_momentum) + _normalized(ascent, order=2)
+            inner_momentum = decayed(inner_momentum) + normalized(ascent, order=2)
             image = moved(image, inner_step_size, inner_momentum, batch)
-        momentum = decayed(state.momentum) - _normalized(image - start, order=1)
+        momentum = decayed(state.momentum) - normalized(image - start, order=1)
         image = moved(start, size, jnp.sign(momentum), batch)
         return CWAState(image, image, momentum, inner_momentum), CWAInfo(values)
 
@@ -129,10 +130,3 @@ def mi_cwa(
         return jax.vmap(ball.project)(image - jnp.asarray(length, image.dtype) * direction, batch.image)
 
     return Attack(init=init, step=step, num_steps=num_steps, kind="fixed_radius")
-
-
-def _normalized(direction: Array, *, order: int) -> Array:
-    """Each image's direction over its norm of order 1 or 2; zero stays zero."""
-    powers = jnp.sum(jnp.abs(direction) ** order, axis=(1, 2, 3), keepdims=True)
-    norm = powers if order == 1 else jnp.sqrt(powers)
-    return direction / jnp.where(norm > 0, norm, 1.0)

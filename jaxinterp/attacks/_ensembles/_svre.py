@@ -137,7 +137,13 @@ def svre(
     return Attack(init=init, step=step, num_steps=num_steps, kind="fixed_radius")
 
 
+def normalized(direction: Array, *, order: int) -> Array:
+    """Each image's direction over its norm of order 1 or 2; zero stays zero."""
+    powers = jnp.sum(jnp.abs(direction) ** order, axis=(1, 2, 3), keepdims=True)
+    norm = powers if order == 1 else jnp.sqrt(powers)
+    return direction / jnp.where(norm > 0, norm, 1.0)
+
+
 def _moved(decay: Scalar, momentum: Array, gradients: Array) -> Array:
-    """The momentum after gradients, each image's divided by its L1 norm; a zero gradient stays zero."""
-    norm = jnp.sum(jnp.abs(gradients), axis=(1, 2, 3), keepdims=True)
-    return jnp.asarray(decay, momentum.dtype) * momentum + gradients / jnp.where(norm > 0, norm, 1.0)
+    """The momentum after gradients, each image's divided by its L1 norm."""
+    return jnp.asarray(decay, momentum.dtype) * momentum + normalized(gradients, order=1)

@@ -9,7 +9,7 @@ from jax import Array
 from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._ball import Scalar, check_num_steps, l2, linf
 from jaxinterp.attacks._criterion import joint_success, rms_distortion
-from jaxinterp.attacks._gradient import GradientInfo, example_keys, value_gradient
+from jaxinterp.attacks._gradient import GradientInfo, example_keys, value_gradient, where_rows
 from jaxinterp.attacks._loss import Loss, cross_entropy
 
 
@@ -165,11 +165,11 @@ def apgd(
         values, gradient, succeeded = evaluate(key, model, moved, batch)
 
         better = values < state.best_loss
-        best, best_gradient = _where(better, moved, state.best), _where(better, gradient, state.best_gradient)
+        best, best_gradient = where_rows(better, moved, state.best), where_rows(better, gradient, state.best_gradient)
         best_loss = jnp.where(better, values, state.best_loss)
         first_or_better = succeeded < state.found
         found = jnp.where(first_or_better, succeeded, state.found)
-        adversarial = _where(first_or_better, moved, _where(jnp.isfinite(found), state.adversarial, best))
+        adversarial = where_rows(first_or_better, moved, where_rows(jnp.isfinite(found), state.adversarial, best))
 
         gains, since = state.gains + (values < state.loss), state.since + 1
         due = since == state.window
@@ -178,9 +178,9 @@ def apgd(
         new = ApgdState(
             adversarial=adversarial,
             found=found,
-            iterate=_where(halve, best, moved),
+            iterate=where_rows(halve, best, moved),
             previous=state.iterate,
-            gradient=_where(halve, best_gradient, gradient),
+            gradient=where_rows(halve, best_gradient, gradient),
             best=best,
             best_gradient=best_gradient,
             best_loss=best_loss,
@@ -204,7 +204,3 @@ def _norm(image: Array) -> Array:
 
 def _one_for_zero(norm: Array) -> Array:
     return jnp.where(norm > 0, norm, 1.0)
-
-
-def _where(condition: Array, first: Array, second: Array) -> Array:
-    return jnp.where(condition[:, None, None, None], first, second)

@@ -8,6 +8,7 @@ import optax
 from jax import Array
 
 from jaxinterp._base import Attack, Batch
+from jaxinterp.attacks._gradient import where_rows
 from jaxinterp.attacks._minimum_norm._nearest import (
     MinimumNormInfo,
     beside,
@@ -112,11 +113,11 @@ def lbfgs(*, num_steps: int = 50, num_search_steps: int = 9, initial_weight: flo
         accepted = jnp.isinf(state.value) | (value <= state.value + DECREASE * promised)
         scaled, rule_state = jax.vmap(rule.update)(gradient, state.rule, trial)
         direction = -jnp.asarray(scaled)
-        direction = _where(_inner(direction, gradient) < 0, direction, -gradient)
+        direction = where_rows(_inner(direction, gradient) < 0, direction, -gradient)
 
         search, ends = advance(state.search, found, num_steps=num_steps, num_search_steps=num_search_steps)
-        iterate = _where(accepted, trial, state.iterate)
-        direction = _where(accepted, direction, state.direction)
+        iterate = where_rows(accepted, trial, state.iterate)
+        direction = where_rows(accepted, direction, state.direction)
         reach = jnp.where(accepted, 1.0, state.reach / 2)
         following = jnp.clip(iterate + reach[:, None, None, None] * direction, 0.0, 1.0)
         remembered = jax.tree.map(lambda new, old: jnp.where(beside(accepted, old), new, old), rule_state, state.rule)
@@ -125,10 +126,10 @@ def lbfgs(*, num_steps: int = 50, num_search_steps: int = 9, initial_weight: flo
             *kept,
             iterate=iterate,
             value=jnp.where(ends, jnp.inf, jnp.where(accepted, value, state.value)),
-            gradient=_where(accepted, gradient, state.gradient),
+            gradient=where_rows(accepted, gradient, state.gradient),
             direction=direction,
             reach=reach,
-            trial=_where(ends, clean, following),
+            trial=where_rows(ends, clean, following),
             rule=jax.tree.map(lambda new, old: jnp.where(beside(ends, old), new, old), fresh, remembered),
             search=search,
         )
@@ -139,7 +140,3 @@ def lbfgs(*, num_steps: int = 50, num_search_steps: int = 9, initial_weight: flo
 
 def _inner(first: Array, second: Array) -> Array:
     return jnp.sum(first * second, axis=(1, 2, 3))
-
-
-def _where(rows: Array, first: Array, second: Array) -> Array:
-    return jnp.where(rows[:, None, None, None], first, second)

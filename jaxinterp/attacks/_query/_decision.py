@@ -9,7 +9,7 @@ from jax import Array
 
 from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._criterion import joint_success
-from jaxinterp.attacks._gradient import example_keys
+from jaxinterp.attacks._gradient import example_keys, where_rows
 from jaxinterp.attacks._query._budget import check_budget
 
 CLEAN, NOISE, SEARCH, WALK = 0, 1, 2, 3
@@ -118,10 +118,10 @@ def decision_attack(walk: Walk, *, max_queries: int) -> Attack:
         middle = (state.low + state.high) / 2
         noise = jax.vmap(lambda key: jax.random.uniform(key, clean.shape[1:], clean.dtype))(keys)
         if "start" in batch.extra:
-            noise = _where(state.queries == 1, batch.extra["start"].astype(clean.dtype), noise)
+            noise = where_rows(state.queries == 1, batch.extra["start"].astype(clean.dtype), noise)
         asked = jax.vmap(walk.propose)(keys, state.walk, state.iterate, clean)
-        asked = _where(stage == SEARCH, jax.vmap(walk.between)(state.far, clean, middle), asked)
-        asked = _where(stage == CLEAN, clean, _where(stage == NOISE, noise, asked))
+        asked = where_rows(stage == SEARCH, jax.vmap(walk.between)(state.far, clean, middle), asked)
+        asked = where_rows(stage == CLEAN, clean, where_rows(stage == NOISE, noise, asked))
         reached = joint_success(None, model, asked, batch)
 
         distance = jax.vmap(walk.distance)(asked, clean)
@@ -131,25 +131,25 @@ def decision_attack(walk: Walk, *, max_queries: int) -> Attack:
         found = (stage == NOISE) & reached
         learnt, moved, again = jax.vmap(walk.learn)(state.walk, state.iterate, asked, reached, clean)
         begin = found | (walking & again)
-        iterate = _where(walking, moved, _where(found | (searching & reached), asked, state.iterate))
+        iterate = where_rows(walking, moved, where_rows(found | (searching & reached), asked, state.iterate))
         halvings = jnp.where(begin, 0, state.halvings + searching.astype(jnp.int32))
         ended = searching & (halvings >= walk.halvings(clean[0]))
 
         queries = state.queries + 1
         new = DecisionState(
-            adversarial=_where(nearer, asked, state.adversarial),
+            adversarial=where_rows(nearer, asked, state.adversarial),
             distance=jnp.where(nearer, distance, state.distance),
             iterate=iterate,
-            far=_where(begin, iterate, state.far),
+            far=where_rows(begin, iterate, state.far),
             low=jnp.where(begin, 0.0, jnp.where(searching & ~reached, middle, state.low)),
             high=jnp.where(begin, 1.0, jnp.where(searching & reached, middle, state.high)),
             halvings=halvings,
             stage=jnp.where(begin, SEARCH, jnp.where(ended, WALK, jnp.maximum(stage, NOISE))),
-            walk=jax.tree.map(lambda after, before: _where(walking, after, before), learnt, state.walk),
+            walk=jax.tree.map(lambda after, before: where_rows(walking, after, before), learnt, state.walk),
             queries=queries,
             done=((stage == CLEAN) & reached) | (queries >= max_queries),
         )
-        new = jax.tree.map(lambda after, before: _where(state.done, before, after), new, state)
+        new = jax.tree.map(lambda after, before: where_rows(state.done, before, after), new, state)
         return new, DecisionInfo(new.distance, reached)
 
     return Attack(init=init, step=step, num_steps=max_queries, kind="query")
@@ -163,7 +163,3 @@ def l2_distance(image: Array, clean: Array) -> Array:
 def blend(far: Array, clean: Array, share: Array) -> Array:
     """On the straight line from the clean image."""
     return clean + share * (far - clean)
-
-
-def _where(condition: Array, first: Array, second: Array) -> Array:
-    return jnp.where(condition.reshape(-1, *[1] * (first.ndim - 1)), first, second)

@@ -9,7 +9,7 @@ from jax import Array
 from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._ball import Scalar, check_radius
 from jaxinterp.attacks._criterion import joint_success
-from jaxinterp.attacks._gradient import example_keys
+from jaxinterp.attacks._gradient import example_keys, where_rows
 from jaxinterp.attacks._loss import cross_entropy, margin
 from jaxinterp.attacks._query import _windows
 from jaxinterp.attacks._query._budget import answered, check_budget, choose
@@ -100,7 +100,7 @@ def square(epsilon: Scalar, *, norm: str = "linf", max_queries: int = 5000, init
         sides = side_of_window(state.queries - 2, batch.image.shape[1:3], max_queries, initial_size, least_side)
         painted = jax.vmap(paint)(example_keys(key, batch), state.iterate, batch.image, sides)
         at_clean, at_start = state.queries == 0, state.queries == 1
-        asked = _where(at_clean, batch.image, _where(at_start, state.iterate, painted))
+        asked = where_rows(at_clean, batch.image, where_rows(at_start, state.iterate, painted))
 
         answer = answered(model(asked)[0])
         loss = _loss(None, answer, asked, batch).astype(state.loss.dtype)
@@ -110,8 +110,8 @@ def square(epsilon: Scalar, *, norm: str = "linf", max_queries: int = 5000, init
         kept = active & ~at_clean & (at_start | reached | (loss < state.loss))
         queries = state.queries + active
         new = SquareState(
-            adversarial=_where(kept, asked, state.adversarial),
-            iterate=_where(kept, asked, state.iterate),
+            adversarial=where_rows(kept, asked, state.adversarial),
+            iterate=where_rows(kept, asked, state.iterate),
             loss=jnp.where(kept, loss, state.loss),
             queries=queries,
             done=state.done | reached | (queries >= max_queries),
@@ -141,7 +141,3 @@ def side_of_window(index: Array, size: tuple[int, ...], max_queries: int, initia
 def _loss(key: Array | None, model: Any, adversarial: Array, batch: Batch) -> Array:
     towards = targeted(cross_entropy)(key, model, adversarial, batch)
     return jnp.where(batch.target >= 0, towards, margin(key, model, adversarial, batch))
-
-
-def _where(condition: Array, first: Array, second: Array) -> Array:
-    return jnp.where(condition[:, None, None, None], first, second)
