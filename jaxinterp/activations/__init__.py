@@ -16,5 +16,6 @@ from jaxinterp.activations._tally import tally as tally
 from jaxinterp.activations._topk import TopK as TopK
 from jaxinterp.activations._topk import top_count as top_count
 from jaxinterp.activations._topk import top_k as top_k
+from jaxinterp.activations._upsample import Anchor as Anchor
 from jaxinterp.activations._upsample import unit_masks as unit_masks
 from jaxinterp.activations._upsample import upsample as upsample

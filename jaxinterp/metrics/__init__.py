@@ -16,6 +16,8 @@ from jaxinterp.metrics._consistency_study import consistency_study as consistenc
 from jaxinterp.metrics._dissection import Detectors as Detectors
 from jaxinterp.metrics._dissection import detectors as detectors
 from jaxinterp.metrics._dissection import iou_table as iou_table
+from jaxinterp.metrics._dissection_effect import DissectionEffect as DissectionEffect
+from jaxinterp.metrics._dissection_effect import dissection_effect as dissection_effect
 from jaxinterp.metrics._dissection_null import NullCount as NullCount
 from jaxinterp.metrics._dissection_null import PermutedNull as PermutedNull
 from jaxinterp.metrics._dissection_null import permuted_null as permuted_null

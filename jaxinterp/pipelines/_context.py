@@ -39,6 +39,8 @@ class Run:
     @functools.cached_property
     def source(self) -> Source:
         """The images that are analysed and attacked."""
+        if self.study.source is None:
+            raise ValueError("this study has only concept images; give it source= the images that are analysed.")
         return self.study.source()
 
     @functools.cached_property

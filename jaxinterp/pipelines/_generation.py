@@ -1,6 +1,8 @@
 """The generation stage: an adversarial data set, shard by shard, re-read and re-scored."""
 
+import dataclasses
 import functools
+import pathlib
 from collections.abc import Iterator
 
 import jax
@@ -9,10 +11,38 @@ import numpy as np
 
 from jaxinterp import attacks, data
 from jaxinterp._base import Attack, Batch, Model
+from jaxinterp.data import Source
 from jaxinterp.pipelines._context import Run, progress, to_host
 from jaxinterp.pipelines._passes import outputs
 
 SPLIT = "adversarial"
+
+
+@dataclasses.dataclass(frozen=True)
+class Making:
+    """Which adversarial images are made, and where they are kept.
+
+    Attributes:
+        source: the clean images, each with the class that its adversarial images leave.
+        chosen: positions in `source` of those that are attacked.
+        num_targets: least-likely classes each is driven to.
+        folder: of the data set.
+        fold: names the draws of the attack, apart from those of other sets.
+    """
+
+    source: Source
+    chosen: np.ndarray
+    num_targets: int
+    folder: pathlib.Path
+    fold: int = 1
+
+    def __len__(self) -> int:
+        return len(self.chosen) * self.num_targets
+
+
+def making(run: Run, phase: str) -> Making:
+    """The adversarial images of a study against the networks of a phase."""
+    return Making(run.source, run.attacked, run.study.num_targets, run.adversarial_path(phase))
 
 
 def generate(run: Run, phase: str) -> None:
@@ -24,31 +54,43 @@ def generate(run: Run, phase: str) -> None:
         run: the run.
         phase: whose networks are attacked.
     """
-    folder, models, study = run.adversarial_path(phase), run.models(phase), run.study
-    attack, form = study.attack(phase), adversarial_format(run)
-    count = len(run.attacked) * study.num_targets
-    num_shards = -(-count // study.shard_size)
-    data.remove_unfinished(folder)
-    finished = data.finished_shards(folder, split=SPLIT, num_shards=num_shards)
-    for shard in progress(range(num_shards), title=f"generate {phase}", unit="shard"):
-        if shard not in finished:
-            rows = np.arange(shard * study.shard_size, min((shard + 1) * study.shard_size, count))
-            records = _records(run, attack, models, rows)
-            data.write_shard(folder, records, form, split=SPLIT, shard=shard, num_shards=num_shards)
-    data.finish(folder, form, {SPLIT: num_shards})
-    arrays = rescore(run, phase, models) | trace_attack(run, attack, models)
-    run.workdir.save(f"generate.{phase}", {"num_images": count, "models": form.models}, arrays)
+    models, attack, made = run.models(phase), run.study.attack(phase), making(run, phase)
+    form = write_images(run, made, attack, models, title=f"generate {phase}")
+    arrays = rescore(run, phase, models) | trace_attack(run, made, attack, models)
+    run.workdir.save(f"generate.{phase}", {"num_images": len(made), "models": form.models}, arrays)
 
 
-def adversarial_format(run: Run) -> data.AdversarialFormat:
-    """What all records of a study's adversarial data sets share."""
-    return data.AdversarialFormat(
-        image_size=run.source.image_size,
-        classes=run.source.classes,
-        class_names=run.source.class_names,
+def write_images(run: Run, made: Making, attack: Attack, models: tuple[Model, ...], *, title: str) -> data.AdversarialFormat:
+    """Attacks an ensemble and writes the data set, shard by shard; finished shards of an earlier run are kept.
+
+    Args:
+        run: the run.
+        made: which images.
+        attack: on the tuple of models.
+        models: the ensemble.
+        title: of the progress bar.
+
+    Returns:
+        What all records share.
+    """
+    form = data.AdversarialFormat(
+        image_size=made.source.image_size,
+        classes=made.source.classes,
+        class_names=made.source.class_names,
         models=tuple(member.name for member in run.study.members),
-        num_targets=run.study.num_targets,
+        num_targets=made.num_targets,
     )
+    count, size = len(made), run.study.shard_size
+    num_shards = -(-count // size)
+    data.remove_unfinished(made.folder)
+    finished = data.finished_shards(made.folder, split=SPLIT, num_shards=num_shards)
+    for shard in progress(range(num_shards), title=title, unit="shard"):
+        if shard not in finished:
+            rows = np.arange(shard * size, min((shard + 1) * size, count))
+            records = _records(run, made, attack, models, rows)
+            data.write_shard(made.folder, records, form, split=SPLIT, shard=shard, num_shards=num_shards)
+    data.finish(made.folder, form, {SPLIT: num_shards})
+    return form
 
 
 def adversarial_images(run: Run, phase: str) -> data.AdversarialSet:
@@ -92,33 +134,36 @@ def rescore(run: Run, phase: str, models: tuple[Model, ...]) -> dict[str, np.nda
     }
 
 
-def trace_attack(run: Run, attack: Attack, models: tuple[Model, ...]) -> dict[str, np.ndarray]:
+def trace_attack(run: Run, made: Making, attack: Attack, models: tuple[Model, ...]) -> dict[str, np.ndarray]:
     """What the attack sees step by step on one batch of rows, taken evenly.
 
     Args:
         run: the run.
+        made: which images are attacked.
         attack: of the study.
         models: the networks that it attacks.
 
     Returns:
         `trace/NAME` `[s n]` for each number that the info of a step has for an image, as `GradientInfo.loss`.
     """
-    size, count = run.rounded(run.study.attack_batch_size), len(run.attacked) * run.study.num_targets
+    size, count = run.rounded(run.study.attack_batch_size), len(made)
     rows = np.arange(min(size, count)) * count // min(size, count)
-    batch, _ = _batch(run, models, rows, size)
-    _, info = attacks.run_with_info(attack, models, batch, key=run.key(1))
+    batch, _ = _batch(run, made, models, rows, size)
+    _, info = attacks.run_with_info(attack, models, batch, key=run.key(made.fold))
     named = info._asdict() if hasattr(info, "_asdict") else {}
     shape = (attack.num_steps, size)
     return {f"trace/{name}": np.asarray(leaf)[:, : len(rows)] for name, leaf in named.items() if np.shape(leaf) == shape}
 
 
-def _records(run: Run, attack: Attack, models: tuple[Model, ...], rows: np.ndarray) -> Iterator[data.AdversarialRecord]:
+def _records(
+    run: Run, made: Making, attack: Attack, models: tuple[Model, ...], rows: np.ndarray
+) -> Iterator[data.AdversarialRecord]:
     """The records of the rows of one shard; row r is target `r % num_targets` of attacked image `r // num_targets`."""
     size = run.rounded(run.study.attack_batch_size)
     for start in range(0, len(rows), size):
         chunk = rows[start : start + size]
-        batch, rank = _batch(run, models, chunk, size)
-        state = attacks.run_batch(attack, models, batch, key=run.key(1))
+        batch, rank = _batch(run, made, models, chunk, size)
+        state = attacks.run_batch(attack, models, batch, key=run.key(made.fold))
         pixels = np.asarray(_pixels(state.adversarial))
         stored = run.shard(batch._replace(image=pixels.astype(np.float32) / np.float32(255)))
         predictions, clean_predictions = (np.asarray(_predictions(models, images)) for images in (stored.image, batch.image))
@@ -138,13 +183,13 @@ def _records(run: Run, attack: Attack, models: tuple[Model, ...], rows: np.ndarr
             )
 
 
-def _batch(run: Run, models: tuple[Model, ...], rows: np.ndarray, size: int) -> tuple[Batch, np.ndarray]:
+def _batch(run: Run, made: Making, models: tuple[Model, ...], rows: np.ndarray, size: int) -> tuple[Batch, np.ndarray]:
     """The clean images of some rows with their targets, filled up to `size`, and the rank of each target."""
-    num_targets = run.study.num_targets
+    num_targets = made.num_targets
     rank = np.zeros(size, np.int32)
     rank[: len(rows)] = rows % num_targets
     clean = data.collate(
-        [run.source[int(run.attacked[row // num_targets])] for row in rows], batch_size=size, read_concepts=False
+        [made.source[int(made.chosen[row // num_targets])] for row in rows], batch_size=size, read_concepts=False
     )
     batch = run.shard(clean._replace(id=np.where(clean.mask, clean.source_id * num_targets + rank, -1)))
     return batch._replace(target=_targets(models, batch, jnp.asarray(rank), num_targets)), rank

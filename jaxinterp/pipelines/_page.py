@@ -10,6 +10,7 @@ from jaxinterp.pipelines._claims import MEANING, claims
 from jaxinterp.pipelines._context import NORMAL, Run
 from jaxinterp.pipelines._dissection import ADVERSARIAL
 from jaxinterp.pipelines._exhibits_attack import attack_section, images_section
+from jaxinterp.pipelines._exhibits_concepts import concepts_section
 from jaxinterp.pipelines._exhibits_consistency import consistency_figure, consistency_section
 from jaxinterp.pipelines._exhibits_robustness import robustness_section
 from jaxinterp.pipelines._exhibits_trace import trace_section
@@ -20,7 +21,7 @@ from jaxinterp.pipelines._results import Results
 
 T = TypeVar("T")
 
-BESIDE = ("train", "robustness", "transfer")
+BESIDE = ("train", "robustness", "transfer", "concepts")
 """Kinds of stages that measure none of the paper's claims about units."""
 
 
@@ -47,6 +48,7 @@ def build_page(results: Results) -> report.Page:
     parts: list[tuple[str, tuple[str, ...], Callable[[Results], report.Section]]] = [
         ("attack", ("generate",), attack_section),
         ("units", ("dissect",), units_section),
+        ("concepts", ("concepts",), concepts_section),
         ("consistency", ("consistency",), consistency_section),
         ("accuracy", ("evaluate", "train"), accuracy_section),
         ("robustness", ("robustness",), robustness_section),
@@ -54,7 +56,7 @@ def build_page(results: Results) -> report.Page:
         ("trace", ("trace",), trace_section),
     ]
     measured = any(results.has(name) for name in study.stage_names() if name.split(".")[0] not in BESIDE)
-    sections = [_kept(results, "images", ("inspect",), images_section)]
+    sections = [_kept(results, "images", ("inspect",), images_section)] if study.source else []
     sections += [_kept(results, name, kinds, build) for name, kinds, build in parts if _finished(results, kinds[:1])]
     return report.Page(
         title=study.title,

@@ -55,21 +55,23 @@ class Derived:
         source: the other one.
         change: `(index, example) -> example`.
         concepts: what the numbers in the changed examples' concept maps mean.
+        labelled: classes and class names, where the change gives other labels; None for those of the other source.
     """
 
     source: Source
     change: Callable[[int, Example], Example]
     concepts: data.ConceptTable | None
+    labelled: tuple[tuple[str, ...], tuple[str, ...]] | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
         """WordNet ids."""
-        return self.source.classes
+        return self.labelled[0] if self.labelled else self.source.classes
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """What people call the classes."""
-        return self.source.class_names
+        return self.labelled[1] if self.labelled else self.source.class_names
 
     @property
     def image_size(self) -> int:
@@ -109,11 +111,15 @@ def source_ids(source: Source) -> np.ndarray:
 
 
 def accumulate(
-    run: Run, model: Model, layer: str, source: Source, statistics: tuple[Statistic, ...], *, title: str
+    run: Run,
+    model: Model,
+    layer: str,
+    source: Source,
+    statistics: tuple[Statistic, ...],
+    *,
+    title: str,
 ) -> tuple[Any, ...]:
-    """One pass over a source: the results of some statistics of one layer.
-
-    Every device keeps its own states, which are merged at the end.
+    """One pass over a source with the run's devices and batches: the results of some statistics of one layer.
 
     Args:
         run: the run.
@@ -126,16 +132,48 @@ def accumulate(
     Returns:
         What each statistic computes.
     """
-    update = _update(tuple(statistic.update for statistic in statistics), run.mesh)
+    return fold(model, (layer,), source, statistics, mesh=run.mesh, batch_size=run.rounded(run.study.batch_size), title=title)
+
+
+def fold(
+    model: Model,
+    layers: tuple[str, ...],
+    source: Source,
+    statistics: tuple[Statistic, ...],
+    *,
+    mesh: Mesh,
+    batch_size: int,
+    title: str,
+    read_concepts: bool = True,
+) -> tuple[Any, ...]:
+    """One pass over a source: the results of some statistics of some layers.
+
+    Every device keeps its own states, which are merged at the end.
+
+    Args:
+        model: the network.
+        layers: the layers whose activations the statistics see.
+        source: the images.
+        statistics: what to accumulate.
+        mesh: the devices.
+        batch_size: images in a batch; the devices divide it.
+        title: of the progress bar.
+        read_concepts: read the concept maps, where the source has them.
+
+    Returns:
+        What each statistic computes.
+    """
+    update = _update(tuple(statistic.update for statistic in statistics), mesh)
     initial = tuple(statistic.init() for statistic in statistics)
-    states = jax.tree.map(lambda leaf: jnp.stack([leaf] * run.mesh.size), initial)
-    states = jax.device_put(states, jax.NamedSharding(run.mesh, PartitionSpec(AXIS)))
-    for batch in _batches(run, source, title, concepts=source.concepts is not None):
-        activation = forward(model, layer, batch.image)[1]
-        states = update(states, batch, {layer: activation})
+    states = jax.tree.map(lambda leaf: jnp.stack([leaf] * mesh.size), initial)
+    states = jax.device_put(states, jax.NamedSharding(mesh, PartitionSpec(AXIS)))
+    read = data.batches(source, batch_size=batch_size, read_concepts=read_concepts and source.concepts is not None)
+    for host_batch in progress(read, title=title, total=-(-len(source) // batch_size)):
+        batch = jax.device_put(host_batch, _mesh.sharded(mesh))
+        states = update(states, batch, maps_of(model, layers, batch.image))
     results = []
     for statistic, state in zip(statistics, states, strict=True):
-        shards = [jax.tree.map(lambda leaf, i=i: leaf[i], jax.device_get(state)) for i in range(run.mesh.size)]
+        shards = [jax.tree.map(lambda leaf, i=i: leaf[i], jax.device_get(state)) for i in range(mesh.size)]
         results.append(statistic.compute(functools.reduce(jax.jit(statistic.merge), shards)))
     return tuple(results)
 
@@ -154,7 +192,7 @@ def outputs(run: Run, model: Model, layer: str, source: Source, *, title: str) -
         Logits and pooled activations.
     """
     kept, rows = [], []
-    for batch in _batches(run, source, title, concepts=False):
+    for batch in _batches(run, source, title):
         kept.append((batch.id, batch.label, *_pooled(model, layer, batch.image)))
         rows.append(batch.mask)
     mask = np.concatenate([np.asarray(row) for row in rows])
@@ -189,15 +227,22 @@ def forward(model: Model, layer: str, images: Array) -> tuple[Array, Array]:
 
 
 @functools.partial(jax.jit, static_argnums=1)
+def maps_of(model: Model, layers: tuple[str, ...], images: Array) -> Activations:
+    """The activations of some layers, compiled once for an architecture."""
+    _, activations = model(images)
+    return {layer: activations[layer] for layer in layers}
+
+
+@functools.partial(jax.jit, static_argnums=1)
 def _pooled(model: Model, layer: str, images: Array) -> tuple[Array, Array, Array]:
     logits, activations = model(images)
     flat = activations[layer].reshape(images.shape[0], -1, activations[layer].shape[-1])
     return logits, flat.max(axis=1), flat.mean(axis=1)
 
 
-def _batches(run: Run, source: Source, title: str, *, concepts: bool) -> Iterable[Batch]:
+def _batches(run: Run, source: Source, title: str) -> Iterable[Batch]:
     size = run.rounded(run.study.batch_size)
-    batches = data.batches(source, batch_size=size, read_concepts=concepts)
+    batches = data.batches(source, batch_size=size, read_concepts=False)
     for batch in progress(batches, title=title, total=-(-len(source) // size)):
         yield run.shard(batch)
 

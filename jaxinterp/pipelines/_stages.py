@@ -9,6 +9,8 @@ from typing import Any
 
 from jaxinterp import models
 from jaxinterp.data import Source
+from jaxinterp.pipelines._concept_sets import concept_images
+from jaxinterp.pipelines._concepts import dissect_concepts
 from jaxinterp.pipelines._consistency import measure_consistency
 from jaxinterp.pipelines._context import NORMAL, ROBUST, Run
 from jaxinterp.pipelines._dissection import dissect
@@ -44,17 +46,19 @@ _PER_PHASE: dict[str, Callable[[Run, str], None]] = {
     "evaluate": evaluate,
     "robustness": evaluate_robustness,
     "transfer": evaluate_transfer,
+    "concepts": dissect_concepts,
 }
+_ALSO = {"dissect": ("concepts",)}
 _VERSION = 2
 
 
-def identity(study: Study, knobs: dict[str, Any], source: Source, weights: dict[str, str]) -> dict[str, Any]:
+def identity(study: Study, knobs: dict[str, Any], sources: dict[str, Source], weights: dict[str, str]) -> dict[str, Any]:
     """What must not change between the runs of one work directory.
 
     Args:
         study: what the recipe built.
         knobs: the recipe's resolved knobs.
-        source: the analysed images; their fingerprint counts.
+        sources: the analysed images and the concept images; their fingerprints count.
         weights: fingerprints of the members' weights, as built.
 
     Returns:
@@ -63,7 +67,7 @@ def identity(study: Study, knobs: dict[str, Any], source: Source, weights: dict[
     return {
         "knobs": describe(knobs),
         "weights": weights,
-        "source": source.fingerprint,
+        **{name: source.fingerprint for name, source in sources.items()},
         "stage_version": _VERSION,
         "recipe": describe(study),
     }
@@ -100,7 +104,7 @@ def run_study(
     _check(run)
     weights = {member.name: models.fingerprint(model) for member, model in zip(run.study.members, run.built, strict=True)}
     details = provenance(run.mesh, run.study, knobs, recipe_text)
-    run.workdir.claim(identity(run.study, knobs, run.source, weights), details, fresh=fresh)
+    run.workdir.claim(identity(run.study, knobs, _images_of(run), weights), details, fresh=fresh)
     for stage in stages_of(run.study, verb):
         if run.workdir.finished(stage):
             continue
@@ -113,11 +117,24 @@ def run_study(
     return str(write_page(run))
 
 
+def _images_of(run: Run) -> dict[str, Source]:
+    """The images that a study names, by what it calls them."""
+    sources = {"source": run.source} if run.study.source else {}
+    if run.study.dissection:
+        sources["concepts"] = concept_images(run.study.dissection)
+    return sources
+
+
 def _check(run: Run) -> None:
     """Raises `ValueError` where networks, layers and images of a study do not fit each other."""
-    size, classes = run.source.image_size, len(run.source.classes)
     for member, model in zip(run.study.members, run.built, strict=True):
         model.layer(member.layer)
+        for layer in run.study.dissection.layers_of(member.name, member.layer) if run.study.dissection else ():
+            model.layer(layer)
+    if run.study.source is None:
+        return
+    size, classes = run.source.image_size, len(run.source.classes)
+    for member, model in zip(run.study.members, run.built, strict=True):
         if model.image_size != size:
             raise ValueError(
                 f"expected images of {model.image_size} px for {member.name}, got {size}; "
@@ -138,7 +155,8 @@ def stages_of(study: Study, verb: str) -> tuple[str, ...]:
         return names
     if verb == "report":
         return ()
-    wanted = [index for index, name in enumerate(names) if name.split(".")[0] == verb]
+    kinds = (verb, *_ALSO.get(verb, ()))
+    wanted = [index for index, name in enumerate(names) if name.split(".")[0] in kinds]
     if not wanted:
         raise ValueError(f"this recipe has no stage {verb!r}; its stages are: {', '.join(names)}.")
     needed: set[str] = set()
@@ -166,6 +184,7 @@ def _needs(name: str) -> tuple[str, ...]:
         "evaluate": (f"train.{phase}",),
         "robustness": (f"train.{phase}",),
         "transfer": (f"train.{phase}",),
+        "concepts": (f"train.{phase}",),
         "dissect": (f"generate.{phase}", f"generate.{NORMAL}"),
         "consistency": (f"dissect.{phase}",),
     }.get(kind, ())

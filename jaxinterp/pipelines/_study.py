@@ -10,6 +10,7 @@ import optax
 from jaxinterp import attacks
 from jaxinterp._base import Attack, Model
 from jaxinterp.data import Source
+from jaxinterp.pipelines._dissection_settings import Dissection
 from jaxinterp.pipelines._transfer_settings import Transfer
 from jaxinterp.training import Objective
 
@@ -140,7 +141,7 @@ class Study:
         description: one line under the title.
         methods: the methods paragraph, as `report.methods_paragraph` writes it.
         members: the networks, which are also the ensemble that is attacked.
-        source: builds the images that are analysed and attacked.
+        source: builds the images that are analysed and attacked; None for a study of concept images alone.
         attack: `(phase) -> attack` on the tuple of the members' models; phase is "normal" or "robust".
         num_targets: least-likely classes an image is driven to.
         num_attacked: how many images of `source` are attacked, spread evenly over it; None for all.
@@ -151,6 +152,7 @@ class Study:
         robustness: the table of accuracies; None leaves it out.
         standard: the threat model of the standard evaluation; None leaves it out.
         transfer: which members are attacked for the matrix of transfer, and how; None leaves it out.
+        dissection: the concept set that the members are dissected over, apart from `source`; None leaves it out.
         shard_size: adversarial images in a shard.
         batch_size: images in a batch, over all devices.
         attack_batch_size: the same for the attack.
@@ -171,7 +173,7 @@ class Study:
     description: str
     methods: str
     members: tuple[Member, ...]
-    source: Callable[[], Source]
+    source: Callable[[], Source] | None
     attack: Callable[[str], Attack]
     num_targets: int
     num_attacked: int | None = None
@@ -182,6 +184,7 @@ class Study:
     robustness: Robustness | None = None
     standard: Standard | None = None
     transfer: Transfer | None = None
+    dissection: Dissection | None = None
     shard_size: int = 256
     batch_size: int = 128
     attack_batch_size: int = 64
@@ -202,30 +205,41 @@ class Study:
             raise ValueError(f"expected members of different names, got {names}.")
         if self.transfer:
             self.transfer.check_members(names)
+        if self.dissection:
+            self.dissection.check_members(names)
+        self._check_source()
         for name in ("num_targets", "shard_size", "batch_size", "attack_batch_size", "num_traced"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}.")
 
     def stage_names(self) -> tuple[str, ...]:
         """The stages of this study in the order in which they run."""
-        stages = ["train.normal"] if self.pretraining else []
-        stages += ["inspect", "generate.normal", "dissect.normal", "consistency.normal"]
-        if self.robustness:
-            stages.append("evaluate.normal")
-        if self.standard:
-            stages.append("robustness.normal")
-        if self.transfer:
-            stages.append("transfer.normal")
-        if self.finetuning:
-            stages.append("train.robust")
-            if self.robustness:
-                stages.append("evaluate.robust")
-            if self.standard:
-                stages.append("robustness.robust")
-            if self.transfer:
-                stages.append("transfer.robust")
-            stages += ["generate.robust", "dissect.robust", "consistency.robust"]
-        return (*stages, "trace")
+        stages = []
+        for phase in ("normal", "robust") if self.finetuning else ("normal",):
+            if phase == "robust" or self.pretraining:
+                stages.append(f"train.{phase}")
+            stages += [name if name == "inspect" else f"{name}.{phase}" for name in self._measured(phase)]
+        return (*stages, "trace") if self.source else tuple(stages)
+
+    def _measured(self, phase: str) -> tuple[str, ...]:
+        """What is measured of the networks of a phase, in order."""
+        analysis = ("generate", "dissect", "consistency") if self.source else ()
+        beside = (("evaluate", self.robustness), ("robustness", self.standard), ("transfer", self.transfer))
+        accuracies = tuple(name for name, settings in beside if settings)
+        concepts = ("concepts",) if self.dissection else ()
+        if phase == "normal":
+            return (*(("inspect",) if self.source else ()), *analysis, *accuracies, *concepts)
+        return (*accuracies, *analysis, *concepts)
+
+    def _check_source(self) -> None:
+        """Raises `ValueError` where a stage has no images."""
+        if self.source is not None:
+            return
+        if self.dissection is None:
+            raise ValueError("expected source= or dissection=, got neither; a study needs images.")
+        asked = [name for name in ("robustness", "standard", "transfer") if getattr(self, name) is not None]
+        if asked and self.held_out is None:
+            raise ValueError(f"expected images for {asked[0]}, got none; give the study held_out= or source=.")
 
     def described(self) -> dict[str, Any]:
         """The fields that are plain numbers or text."""

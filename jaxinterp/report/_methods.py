@@ -20,6 +20,19 @@ Units were compared with concepts by Network Dissection [bau2017]: threshold at 
 IoU > {iou_threshold}, each count beside that of label maps permuted between images; where single units are named, the false
 discovery rate is held at 5 % [benjamini1995].
 """
+_CONCEPTS = """
+The units of {models} were compared with the concepts of {source} by Network Dissection [bau2017]: a unit's mask is where its
+bilinearly upsampled map exceeds its upper {quantile} quantile over all positions of all images, and it detects the concept of
+highest IoU where that exceeds {iou_threshold}. Concepts that fewer than {min_images} images carry were left out. Each count
+stands beside that of label maps permuted between images ({num_null_draws} permutations); where single units are named, the
+false discovery rate is held at 5 % [benjamini1995].
+"""
+_PERTURBED = """
+Adversarial versions of the images were made against {models} by ensemble optimization [dong2017; dong2022]: lambda d(x, x*)
+plus the {mean}cross-entropy towards the least likely class was minimised by Adam [kingma2015] ({num_steps} steps of {step},
+lambda = {distance_weight}, d the mean squared difference of images in [0, 1]). Thresholds are those of the real images. The
+control adds another image's perturbation of the same norm.
+"""
 _TRAINING = """
 The networks were then fine-tuned on the sum of the cross-entropies of the real image and of its FGSM image
 [goodfellow2015] at epsilon = {epsilon}, plus {feature_weight} times the mean squared distance of their features
@@ -79,7 +92,7 @@ def methods_paragraph(
         _ATTACK.format(
             images=f"{num_images:,}",
             source=source,
-            models=f"{', '.join(models[:-1])} and {models[-1]}" if several else models[0],
+            models=_listed(models),
             mean="mean over the networks of the " if several else "",
             num_steps=num_steps,
             step=f"{step_size * 255:.3g}/255",
@@ -93,3 +106,62 @@ def methods_paragraph(
     if epsilon is not None and feature_weight is not None:
         parts.append(_TRAINING.format(epsilon=f"{epsilon * 255:.3g}/255", feature_weight=f"{feature_weight:g}"))
     return "\n\n".join(" ".join(part.split()) for part in parts)
+
+
+def dissection_paragraph(
+    models: Sequence[str],
+    source: str,
+    *,
+    quantile: float = 0.005,
+    iou_threshold: float = 0.04,
+    min_images: int = 10,
+    num_null_draws: int = 100,
+    num_steps: int | None = None,
+    step_size: float | int | None = None,
+    distance_weight: float | int | None = None,
+) -> str:
+    """How networks were dissected over concept images, in a paragraph or two, with the keys of the works it rests on.
+
+    Args:
+        models: names of the networks.
+        source: the concept images, in words, for example "Broden (63,305 images)".
+        quantile: share of positions at which a unit is above its threshold.
+        iou_threshold: least IoU of a detector.
+        min_images: concepts that fewer images carry are left out.
+        num_null_draws: permutations of the label maps.
+        num_steps: iterations of Adam of the attack on the images; None where they were not attacked.
+        step_size: of Adam, images in [0, 1].
+        distance_weight: lambda, the weight of the mean squared distance.
+
+    Returns:
+        Plain text, a blank line between paragraphs; `citations` lists the keys for `bibliography`.
+
+    Raises:
+        ValueError: no model, or only some of the attack's numbers.
+    """
+    if not models:
+        raise ValueError("expected the name of at least one model, got none.")
+    concepts = _CONCEPTS.format(
+        models=_listed(models),
+        source=source,
+        quantile=f"{quantile:g}",
+        iou_threshold=f"{iou_threshold:g}",
+        min_images=min_images,
+        num_null_draws=num_null_draws,
+    )
+    if num_steps is None and step_size is None and distance_weight is None:
+        return " ".join(concepts.split())
+    if num_steps is None or step_size is None or distance_weight is None:
+        raise ValueError("expected num_steps, step_size and distance_weight (attacked images) or none of them; give all three.")
+    perturbed = _PERTURBED.format(
+        models=_listed(models),
+        mean="mean over the networks of the " if len(models) > 1 else "",
+        num_steps=num_steps,
+        step=f"{step_size * 255:.3g}/255",
+        distance_weight=f"{distance_weight:g}",
+    )
+    return "\n\n".join(" ".join(part.split()) for part in (concepts, perturbed))
+
+
+def _listed(models: Sequence[str]) -> str:
+    return f"{', '.join(models[:-1])} and {models[-1]}" if len(models) > 1 else models[0]

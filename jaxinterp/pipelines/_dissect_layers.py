@@ -1,0 +1,226 @@
+"""Dissection of several layers of a network at once over a source with concept labels, in passes of bounded memory."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+from jaxtyping import Float32
+
+from jaxinterp import _mesh, activations, data, metrics
+from jaxinterp._base import Model, Statistic
+from jaxinterp.activations import MaskSet, Tally, TopK
+from jaxinterp.data import Source
+from jaxinterp.pipelines._context import evenly
+from jaxinterp.pipelines._dissection_settings import Dissection
+from jaxinterp.pipelines._passes import fold, renumbered
+
+Thresholds = Mapping[str, Float32[np.ndarray, " u"]]
+"""Layer -> T_k of its units."""
+
+
+class LayerDissection(NamedTuple):
+    """What the units of one layer answer to.
+
+    Attributes:
+        thresholds: T_k.
+        top: the images that each unit answers to most.
+        tally: the pixel counts over all images.
+        detectors: what each unit detects.
+        null: the same counts on a sample of the images, beside what permuted label maps give.
+        masks: masks and label maps of that sample.
+    """
+
+    thresholds: Float32[np.ndarray, " u"]
+    top: TopK
+    tally: Tally
+    detectors: metrics.Detectors
+    null: metrics.PermutedNull
+    masks: MaskSet
+
+
+def dissect_layers(
+    key: Array,
+    model: Model,
+    source: Source,
+    *,
+    layers: tuple[str, ...],
+    settings: Dissection,
+    thresholds: Thresholds | None = None,
+    mesh: Mesh | None = None,
+    title: str = "dissect",
+) -> dict[str, LayerDissection]:
+    """What the units of some layers answer to, over a source with concept labels.
+
+    Three passes serve all layers: two count the exact thresholds, the first of them keeps the top images, the third counts
+    the overlaps. A fourth goes over the sample of the null, layer by layer. Memory does not grow with the number of images,
+    only with that of the sample.
+
+    Args:
+        key: of the permutations behind the null.
+        model: the network.
+        source: images with concept labels.
+        layers: the layers; names of the model.
+        settings: quantile, anchor, sizes, draws. Its `source`, `layers`, `num_images` and `adversarial` are not looked at.
+        thresholds: T_k of every layer from another set of images; None for those of these images.
+        mesh: the devices; all of them by default.
+        title: of the progress bars.
+
+    Returns:
+        The dissection of each layer.
+
+    Raises:
+        ValueError: a source without concept labels, images of another size than the model's, an unknown layer, activations
+            that are not finite.
+
+    References:
+        David Bau, Bolei Zhou, Aditya Khosla, Aude Oliva, Antonio Torralba, "Network Dissection: Quantifying
+        Interpretability of Deep Visual Representations", 2017, section 2.
+    """
+    mesh = mesh or _mesh.data_mesh()
+    found = _Passes(model, source, layers, settings, mesh, title)
+    own = thresholds is None
+    top, known = found.thresholds() if own else (found.top(), thresholds)
+    tallies = found.tallies(known)
+    results = {}
+    for number, layer in enumerate(layers):
+        masks = found.masks(layer, known[layer])
+        results[layer] = LayerDissection(
+            thresholds=np.asarray(known[layer]),
+            top=top[layer],
+            tally=tallies[layer],
+            detectors=metrics.detectors(tallies[layer], threshold=settings.iou_threshold, min_images=settings.min_images),
+            null=metrics.permuted_null(
+                jax.random.fold_in(key, number),
+                masks,
+                found.categories,
+                num_draws=settings.num_null_draws,
+                threshold=settings.iou_threshold,
+                min_images=settings.min_images,
+            ),
+            masks=masks,
+        )
+    return results
+
+
+def count_with_own_thresholds(
+    model: Model,
+    source: Source,
+    *,
+    layers: tuple[str, ...],
+    settings: Dissection,
+    mesh: Mesh | None = None,
+    title: str = "dissect",
+) -> dict[str, metrics.Detectors]:
+    """Detectors of some layers with the thresholds of these images, without a null: a second reading of another set.
+
+    Args:
+        model: the network.
+        source: images with concept labels.
+        layers: the layers.
+        settings: as for `dissect_layers`.
+        mesh: the devices; all of them by default.
+        title: of the progress bars.
+
+    Returns:
+        The detectors of each layer.
+    """
+    found = _Passes(model, source, layers, settings, mesh or _mesh.data_mesh(), title)
+    tallies = found.tallies(found.thresholds()[1])
+    knobs = {"threshold": settings.iou_threshold, "min_images": settings.min_images}
+    return {layer: metrics.detectors(tally, **knobs) for layer, tally in tallies.items()}
+
+
+class _Passes:
+    """The passes over one source for some layers of one network."""
+
+    def __init__(
+        self, model: Model, source: Source, layers: tuple[str, ...], settings: Dissection, mesh: Mesh, title: str
+    ) -> None:
+        if source.concepts is None or (example := source[0].concepts) is None:
+            raise ValueError("expected images with concept labels, got none; take a source such as data.broden(...).")
+        if source.image_size != model.image_size:
+            raise ValueError(
+                f"expected images of {model.image_size} px, got {source.image_size}; "
+                f"write models.at_size(model, {source.image_size})."
+            )
+        self.model, self.source, self.settings, self.mesh, self.title = model, source, settings, mesh, title
+        self.layers = [model.layer(layer) for layer in layers]
+        self.categories = source.concepts.categories
+        self.label_size = settings.label_size or example.shape[0]
+        self.label_layers = example.shape[2]
+        self.batch_size = -(-settings.batch_size // mesh.size) * mesh.size
+        self.num_top = min(settings.num_top, len(source))
+
+    def thresholds(self) -> tuple[dict[str, TopK], Thresholds]:
+        """The top images and the thresholds of every layer, in two passes."""
+        coarse = [
+            activations.quantile_coarse(layer.name, num_units=layer.shape[2], quantile=self.settings.quantile)
+            for layer in self.layers
+        ]
+        found = self._fold((*coarse, *self._top()), "thresholds 1/2")
+        high, top = found[: len(coarse)], found[len(coarse) :]
+        fine = [activations.quantile_fine(layer.name, one) for layer, one in zip(self.layers, high, strict=True)]
+        return self._named(top), self._named(self._fold(tuple(fine), "thresholds 2/2"))
+
+    def top(self) -> dict[str, TopK]:
+        """The top images of every layer, in one pass."""
+        return self._named(self._fold(self._top(), "top images"))
+
+    def tallies(self, thresholds: Thresholds) -> dict[str, Tally]:
+        """The overlaps of every layer, in one pass."""
+        statistics = tuple(
+            activations.tally(
+                layer,
+                thresholds=thresholds[layer.name],
+                categories=self.categories,
+                label_size=self.label_size,
+                image_size=self.source.image_size,
+                anchor=self.settings.anchor,
+            )
+            for layer in self.layers
+        )
+        return self._named(self._fold(statistics, "overlaps", read_concepts=True))
+
+    def masks(self, name: str, thresholds: Float32[np.ndarray, " u"]) -> MaskSet:
+        """Masks and label maps of the sample on which the null is counted; images are named by their place in it."""
+        chosen = evenly(self.settings.num_null_images, len(self.source))
+        statistic = activations.masks(
+            self.model.layer(name),
+            thresholds=thresholds,
+            num_images=len(chosen),
+            label_layers=self.label_layers,
+            label_size=self.settings.null_label_size or max(1, self.label_size // 2),
+            image_size=self.source.image_size,
+            anchor=self.settings.anchor,
+        )
+        sample = renumbered(data.subset(self.source, chosen.tolist()))
+        return fold(
+            self.model,
+            (name,),
+            sample,
+            (statistic,),
+            mesh=self.mesh,
+            batch_size=self.batch_size,
+            title=f"{self.title} {name} null",
+        )[0]
+
+    def _top(self) -> tuple[Statistic, ...]:
+        return tuple(activations.top_k(layer.name, num_units=layer.shape[2], k=self.num_top) for layer in self.layers)
+
+    def _named(self, results: tuple[Any, ...]) -> dict[str, Any]:
+        return {layer.name: result for layer, result in zip(self.layers, results, strict=True)}
+
+    def _fold(self, statistics: tuple[Statistic, ...], what: str, *, read_concepts: bool = False) -> tuple[Any, ...]:
+        return fold(
+            self.model,
+            tuple(layer.name for layer in self.layers),
+            self.source,
+            statistics,
+            mesh=self.mesh,
+            batch_size=self.batch_size,
+            title=f"{self.title} {what}",
+            read_concepts=read_concepts,
+        )
