@@ -17,7 +17,6 @@ from jaxinterp.report._curves import success_curve as success_curve
 from jaxinterp.report._curves import training_curves as training_curves
 from jaxinterp.report._dissection_table import Count as Count
 from jaxinterp.report._dissection_table import NetworkCounts as NetworkCounts
-from jaxinterp.report._dissection_table import Rule as Rule
 from jaxinterp.report._dissection_table import SetCounts as SetCounts
 from jaxinterp.report._dissection_table import dissection_table as dissection_table
 from jaxinterp.report._gallery import unit_gallery as unit_gallery

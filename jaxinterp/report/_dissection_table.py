@@ -3,15 +3,11 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from jaxinterp.report._records import Cell, Table
 
 Count = tuple[float | int, float | int, float | int, float | int]
 """(observed, null mean, low, high); a `metrics.NullCount` is one."""
-
-Rule = Literal["category", "best"]
-"""How units are counted: in every category in which they reach the threshold, or once, by their best concept."""
 
 _RULES = {
     "category": "A unit counts in every category in which its best IoU exceeds the threshold.",
@@ -61,7 +57,7 @@ class NetworkCounts:
 def dissection_table(
     networks: Sequence[NetworkCounts],
     *,
-    rule: Rule = "category",
+    rule: str = "category",
     categories: Sequence[str] = ("color", "texture", "material", "scene", "part", "object"),
     title: str = "Detectors by category",
     caption: str = "",
@@ -116,7 +112,7 @@ def dissection_table(
     )
 
 
-def _cells(counts: SetCounts | None, category: str, rule: Rule) -> list[Cell]:
+def _cells(counts: SetCounts | None, category: str, rule: str) -> list[Cell]:
     """Observed, null mean, band, excess and distinct concepts; of all categories where `category` is empty."""
     if counts is None:
         return [None] * 5

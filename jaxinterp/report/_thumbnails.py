@@ -11,7 +11,7 @@ from jaxtyping import Bool, UInt8
 from jaxinterp.report._canvas import Picture, Pictures, as_bytes
 from jaxinterp.report._gallery_records import TopPictures
 
-_LADDER = ((224, 82), (192, 80), (160, 78), (144, 74), (128, 70), (112, 66), (96, 62), (80, 58), (64, 50), (48, 40))
+_LADDER = ((192, 78), (160, 76), (144, 74), (128, 70), (112, 66), (96, 62), (80, 58), (64, 50), (48, 40))
 """Side in pixels and quality of the stored pictures, from what one would like to what still can be told apart."""
 _SAMPLE = 24
 CHUNK = 64

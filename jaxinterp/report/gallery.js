@@ -5,9 +5,16 @@
   const gallery = byId("gallery"), detail = byId("detail"), form = byId("toolbar"), list = byId("cards");
   const cards = [...list.children];
   const fields = new Map(meta.fields.map((field) => [field.key, field]));
-  const CHUNK = 64, OUTLINE = [255, 225, 60], DIM = 153;
+  const CHUNK = 64, OUTLINE = 0xff3ce1ff, DIM = 0x99000000;  // alpha, blue, green, red
   const control = (name) => form.elements.namedItem(name);
   const of = (set, name) => meta.fields.find((field) => field.group === meta.sets[set].name && field.name === name);
+
+  const make = (tag, content, attributes = {}) => {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    node.append(...[content].flat(Infinity).filter((part) => part !== null && part !== undefined));
+    return node;
+  };
 
   // ------------------------------------------------------------------ data, read block by block when it is wanted
   const blocks = new Map();
@@ -52,39 +59,49 @@
   };
 
   // ------------------------------------------------------------------ pictures
-  const corners = (target, source) => Array.from({ length: target }, (_, i) => {
-    const at = Math.min(Math.max(((i + 0.5) * source) / target - 0.5, 0), source - 1), low = Math.floor(at);
-    return [low, Math.min(low + 1, source - 1), at - low];
-  });
+  const cornersKept = new Map();
+  const corners = (target, source) => {
+    const name = `${target} ${source}`;
+    if (!cornersKept.has(name)) {
+      const low = new Uint16Array(target), high = new Uint16Array(target), part = new Float32Array(target);
+      for (let i = 0; i < target; i++) {
+        const at = Math.min(Math.max(((i + 0.5) * source) / target - 0.5, 0), source - 1);
+        low[i] = at;
+        high[i] = Math.min(low[i] + 1, source - 1);
+        part[i] = at - low[i];
+      }
+      cornersKept.set(name, { low, high, part });
+    }
+    return cornersKept.get(name);
+  };
   const shade = (mask, [rows, columns], width, height) => {
     const xs = corners(width, columns), ys = corners(height, rows), inside = new Uint8Array(width * height);
-    for (let y = 0; y < height; y++) {
-      const [top, bottom, v] = ys[y];
-      for (let x = 0; x < width; x++) {
-        const [left, right, u] = xs[x], above = top * columns, below = bottom * columns;
-        const value = (mask[above + left] * (1 - u) + mask[above + right] * u) * (1 - v)
-          + (mask[below + left] * (1 - u) + mask[below + right] * u) * v;
-        inside[y * width + x] = value > 0.5 ? 1 : 0;
+    for (let y = 0, i = 0; y < height; y++) {
+      const above = ys.low[y] * columns, below = ys.high[y] * columns, v = ys.part[y];
+      for (let x = 0; x < width; x++, i++) {
+        const left = xs.low[x], right = xs.high[x], u = xs.part[x];
+        const upper = mask[above + left] * (1 - u) + mask[above + right] * u;
+        const lower = mask[below + left] * (1 - u) + mask[below + right] * u;
+        inside[i] = upper * (1 - v) + lower * v > 0.5;
       }
     }
-    const shadow = new ImageData(width, height), data = shadow.data, line = Math.max(1, Math.round(width / 90));
-    const at = (x, y) => x < 0 || y < 0 || x >= width || y >= height || inside[y * width + x];
+    const shadow = new ImageData(width, height), data = new Uint32Array(shadow.data.buffer), line = Math.max(1, Math.round(width / 90));
     for (let y = 0, i = 0; y < height; y++) {
-      for (let x = 0; x < width; x++, i += 4) {
-        if (!inside[i >> 2]) data[i + 3] = DIM;
-        else if (!(at(x - line, y) && at(x + line, y) && at(x, y - line) && at(x, y + line)
-          && at(x - line, y - line) && at(x + line, y + line) && at(x - line, y + line) && at(x + line, y - line))) {
-          [data[i], data[i + 1], data[i + 2], data[i + 3]] = [...OUTLINE, 255];
+      const up = y >= line ? -line * width : 0, down = y < height - line ? line * width : 0;
+      for (let x = 0; x < width; x++, i++) {
+        if (!inside[i]) data[i] = DIM;
+        else {
+          const left = i - (x >= line ? line : 0), right = i + (x < width - line ? line : 0);
+          if (!(inside[left] && inside[right] && inside[i + up] && inside[i + down] && inside[left + up] && inside[right + up]
+            && inside[left + down] && inside[right + down])) data[i] = OUTLINE;
         }
       }
     }
     return shadow;
   };
   const scratch = document.createElement("canvas");
-  const paint = async (canvas, set, index, mask, size) => {
-    const picture = await image(set, index);
-    if (!picture || !canvas.isConnected) return;
-    const wide = canvas.clientWidth || 96, info = meta.sets[set];
+  const put = (picture, canvas, set, mask, size) => {
+    const info = meta.sets[set], wide = canvas.clientWidth || 96;
     const width = Math.round(wide * Math.min(window.devicePixelRatio || 1, 2)), height = Math.max(1, Math.round((width * info.height) / info.width));
     canvas.width = width;
     canvas.height = height;
@@ -98,6 +115,32 @@
     scratch.getContext("2d").putImageData(shade(mask, size, width, height), 0, 0);
     pen.drawImage(scratch, 0, 0);
   };
+  // Pictures wait in a line and a frame draws as many as fit, so that scrolling never waits for them.
+  const waiting = [], ready = [];
+  let due = false;
+  const pump = () => {
+    due = false;
+    for (const end = performance.now() + 10; (ready.length || waiting.length) && performance.now() < end; ) (ready.shift() || waiting.shift())();
+    schedule();
+  };
+  const schedule = () => {
+    if (due || !(ready.length || waiting.length)) return;
+    due = true;
+    requestAnimationFrame(pump);
+  };
+  const paint = (canvas, set, index, mask, size) => new Promise((done) => {
+    waiting.push(() => {
+      if (!canvas.isConnected) return done();
+      image(set, index).then((picture) => {
+        ready.push(() => {
+          if (picture && canvas.isConnected) put(picture, canvas, set, mask, size);
+          done();
+        });
+        schedule();
+      });
+    });
+    schedule();
+  });
   const canvasFor = (unit, set, record, rank) => {
     const canvas = document.createElement("canvas"), caption = pictureOf(set, record.image[rank])[1];
     canvas.setAttribute("role", "img");
@@ -109,23 +152,27 @@
   };
   const draw = (card) => {
     const unit = Number(card.dataset.unit), jobs = [];
+    card.classList.add("drawn");
     card.querySelectorAll(".pictures").forEach((holder) => {
       const set = Number(holder.dataset.set), record = entry("units", unit).sets[set];
       if (holder.firstChild) return;
       if (!record || !record.image.length) {
-        holder.innerHTML = '<span class="none">no image excites this unit</span>';
+        holder.append(make("span", "no image excites this unit", { class: "none" }));
         return;
       }
       const masks = masksOf(record);
       record.image.slice(0, meta.strip).forEach((index, rank) => {
         const canvas = canvasFor(unit, set, record, rank);
         holder.append(canvas);
-        jobs.push(() => paint(canvas, set, index, masks && masks[rank], record.size));
+        jobs.push(paint(canvas, set, index, masks && masks[rank], record.size));
       });
     });
-    return Promise.all(jobs.map((job) => job()));
+    return Promise.all(jobs);
   };
-  const clear = (card) => card.querySelectorAll(".pictures").forEach((holder) => holder.replaceChildren());
+  const clear = (card) => {
+    card.classList.remove("drawn");
+    card.querySelectorAll(".pictures").forEach((holder) => holder.replaceChildren());
+  };
   const watcher = new IntersectionObserver((entries) => {
     for (const seen of entries) (seen.isIntersecting ? draw : clear)(seen.target);
   }, { rootMargin: "500px 0px" });
@@ -166,30 +213,19 @@
     if (field.kind === "flag") return value ? "yes" : "no";
     if (field.kind === "chance" && value < 0.001) return value.toExponential(0).replace("-", "−");
     if (typeof value !== "number") return String(value);
-    return (Number.isInteger(value) && !field.decimals ? String(value) : value.toFixed(field.kind === "chance" ? 3 : field.decimals)).replace("-", "−");
+    return value.toFixed(field.kind === "chance" ? 3 : field.decimals).replace("-", "−");
   };
-  const make = (tag, content, attributes = {}) => {
-    const node = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-    node.append(...[content].flat(Infinity).filter((part) => part !== null && part !== undefined));
-    return node;
-  };
-
   const apply = () => {
     const units = Array.from({ length: meta.units }, (_, unit) => unit);
     shown = units.filter(keep).sort(compare);
-    const member = new Set(shown);
-    byId("count").textContent = `${shown.length} of ${meta.units} units`;
+    byId("count").textContent = `${state.concept ? `${state.concept}: ` : ""}${shown.length} of ${meta.units} units`;
     byId("empty").hidden = shown.length > 0;
     list.hidden = state.view !== "cards" || !shown.length;
     byId("table").hidden = state.view !== "table" || !shown.length;
-    cards.forEach((card) => watcher.unobserve(card));
-    cards.forEach((card, unit) => { card.hidden = !member.has(unit); if (card.hidden) clear(card); });
+    watcher.disconnect();
+    list.querySelectorAll(".drawn").forEach(clear);
     if (state.view === "cards") {
-      const order = document.createDocumentFragment();
-      shown.forEach((unit) => order.append(cards[unit]));
-      units.filter((unit) => !member.has(unit)).forEach((unit) => order.append(cards[unit]));
-      list.append(order);
+      list.replaceChildren(...shown.map((unit) => cards[unit]));
       shown.forEach((unit) => watcher.observe(cards[unit]));
     } else table();
     controls();
@@ -203,31 +239,35 @@
       chip.setAttribute("aria-pressed", String(chip.dataset.concept === state.concept && chip.dataset.category === state.category));
     });
   };
-  const table = () => {
-    const columns = [{ key: "unit", title: "unit", kind: "number" }, ...meta.fields];
+  const table = (most = 400) => {
+    const columns = [{ key: "unit", name: "unit", title: "unit", kind: "number" }, ...meta.fields];
     const right = (field) => (field.kind === "number" || field.kind === "chance" ? "right" : "");
     const head = columns.map((field) => {
       const sorted = state.sort === field.key, arrow = sorted ? (state.down ? " ▼" : " ▲") : "";
-      const button = make("button", field.title + arrow, { type: "button", "data-sort": field.key, title: field.note || "" });
+      const name = [field.group ? make("span", field.group, { class: "group" }) : null, field.name + arrow];
+      const button = make("button", name, { type: "button", "data-sort": field.key, title: field.note || "" });
       return make("th", button, { scope: "col", class: right(field), ...(sorted ? { "aria-sort": state.down ? "descending" : "ascending" } : {}) });
     });
-    const rows = shown.map((unit) => make("tr", columns.map((field) => (field.key === "unit"
+    const rows = shown.slice(0, most).map((unit) => make("tr", columns.map((field) => (field.key === "unit"
       ? make("th", make("a", String(unit), { href: `#unit-${unit}` }), { scope: "row", class: "right" })
-      : make("td", text(field, unit), { class: right(field) })))));
-    byId("table").replaceChildren(make("table", [make("thead", make("tr", head)), make("tbody", rows)]));
+      : make("td", text(field, unit), field.kind === "text" ? { title: text(field, unit) } : { class: right(field) })))));
+    const rest = make("button", `show all ${shown.length} rows`, { type: "button", class: "rest" });
+    rest.addEventListener("click", () => { table(shown.length); byId("table").focus(); });
+    byId("table").replaceChildren(make("table", [make("thead", make("tr", head)), make("tbody", rows)]), ...(shown.length > most ? [rest] : []));
   };
 
   // ------------------------------------------------------------------ one unit
-  const trackOf = (share, top, kind) => {
-    const fill = make("span", null, { class: `fill ${kind}` });
-    fill.style.width = `${(100 * (share || 0)) / (top || 1)}%`;
-    return make("span", fill, { class: "track" });
-  };
-  const kindOf = (title) => (meta.sets.find((set) => title.startsWith(set.name)) || { kind: "other" }).kind;
+  const looks = (titles) => titles.map((title, i) => {
+    const kind = (name) => (meta.sets.find((set) => name.startsWith(set.name)) || { kind: "other" }).kind;
+    return `${kind(title)}${titles.slice(0, i).some((earlier) => kind(earlier) === kind(title)) ? " striped" : ""}`;
+  });
   const meters = (rows, top, kinds, format) => rows.map(([name, values]) => make("div", [
     make("span", name),
-    make("span", values.map((value, i) => trackOf(value, top, kinds[i])), { class: "tracks" }),
-    make("span", values.map((value) => make("span", value === null ? "–" : format(value))), { class: "figures" }),
+    make("span", values.map((value, i) => {
+      const fill = make("span", null, { class: `fill ${kinds[i]}` });
+      fill.style.width = `${(100 * (value || 0)) / (top || 1)}%`;
+      return make("span", [make("span", fill, { class: "track" }), value === null ? "–" : format(value)], { class: "figure" });
+    })),
   ], { class: "meter" }));
   const gridTable = (head, rows) => make("table", [
     make("thead", make("tr", head.map((name) => make("th", name, { scope: "col" })))),
@@ -257,7 +297,7 @@
       const canvas = canvasFor(unit, number, found, rank), caption = pictureOf(number, index)[1];
       const value = found.value && found.value[rank] !== null ? `${Number(found.value[rank]).toPrecision(3)}` : "";
       holder.append(make("figure", [canvas, make("figcaption", [caption, caption && value ? make("br") : null, value ? `activation ${value}` : null])]));
-      jobs.push(() => paint(canvas, number, index, masks && masks[rank], found.size));
+      jobs.push([canvas, number, index, masks && masks[rank], found.size]);
     });
     if (!holder.firstChild) holder.append(make("p", "No image excites this unit.", { class: "quiet" }));
     return make("div", [make("h2", make("span", `Top ${set.name} images`, { class: `set ${set.kind}` })), holder]);
@@ -274,10 +314,11 @@
       make("h2", `Nearest concepts, ${meta.sets[i].name} images`),
       ...meters(rows.map(([name, kind, iou]) => [`${name} (${kind})`, [iou]]), Math.max(...rows.map((row) => row[2] || 0)), [meta.sets[i].kind], (x) => x.toFixed(3)),
     ]) : null)).filter(Boolean);
+    const kinds = record.classes ? looks(record.classes.titles) : [];
     const classes = record.classes && record.classes.rows.length ? [make("div", [
       make("h2", "Classes of its top images"),
-      make("p", record.classes.titles.map((title) => [make("span", null, { class: `swatch ${kindOf(title)}` }), title]), { class: "key" }),
-      ...meters(record.classes.rows, Math.max(...record.classes.rows.flatMap((row) => row[1])), record.classes.titles.map(kindOf), (x) => `${(100 * x).toFixed(x < 0.0995 ? 1 : 0)} %`),
+      make("p", record.classes.titles.map((title, i) => [make("span", null, { class: `swatch ${kinds[i]}` }), title]), { class: "key" }),
+      ...meters(record.classes.rows, Math.max(...record.classes.rows.flatMap((row) => row[1])), kinds, (x) => (x ? `${(100 * x).toFixed(x < 0.0995 ? 1 : 0)} %` : "0")),
     ])] : [];
     detail.replaceChildren(
       make("div", [
@@ -292,14 +333,14 @@
       ...(record.note || []).map((words) => make("p", words, { class: "reading" })),
       make("div", pictures(unit, record, jobs), { class: "sides" }),
       make("h2", "Numbers"), make("div", numbers(unit), { class: "numbers" }),
-      make("div", [...classes, ...ranked], { class: "sides" }),
+      make("div", ranked, { class: "sides" }), ...classes,
     );
     gallery.hidden = true;
     detail.hidden = false;
     document.title = `unit ${unit} · ${meta.title}`;
     window.scrollTo(0, 0);
     detail.focus({ preventScroll: true });
-    return Promise.all(jobs.map((job) => job()));
+    jobs.forEach((job) => paint(...job));
   };
 
   // ------------------------------------------------------------------ the address: #unit-12, or the filters
@@ -341,7 +382,7 @@
     if (from) {
       window.scrollTo(0, y);
       const link = cards[Number(from[1])].querySelector("a");
-      if (state.view === "cards" && !cards[Number(from[1])].hidden) link.focus({ preventScroll: true });
+      if (state.view === "cards" && cards[Number(from[1])].isConnected) link.focus({ preventScroll: true });
     }
   };
 
@@ -352,7 +393,6 @@
     state[name] = type === "checkbox" ? checked : name === "labels" ? Number(value) : value;
     if (name === "category" || name === "labels") state.concept = "";
     if (name === "sort") state.down = ["number", "flag"].includes((fields.get(value) || {}).kind);
-    if (name === "masks") cards.forEach(clear);
     changed();
   });
   form.addEventListener("reset", () => setTimeout(() => { state = { ...defaults(), view: state.view }; changed(); }));
