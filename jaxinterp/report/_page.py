@@ -1,18 +1,16 @@
 """From a `Page` to one self-contained HTML file."""
 
 import base64
-import contextlib
-import importlib.resources
 import io
 import math
 import os
 import pathlib
-import re
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from jaxinterp.report._records import Cell, Claim, Figure, Page, Table
+from jaxinterp.report._records import Claim, Figure, Page, Table
+from jaxinterp.report._tables import formatted, numeric_columns
+from jaxinterp.report._template import paragraphs, replace_file, template_of
 
 _LIMIT = 8_000_000
 _MARKS = {"reproduced": "✓", "refuted": "✗", "under-powered": "~", "not testable here": "○", "pending": "…"}
@@ -30,12 +28,7 @@ def render(page: Page) -> str:
     Returns:
         The text of the HTML file; equal pages give equal text.
     """
-    import jinja2
-
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(
-        importlib.resources.files("jaxinterp.report").joinpath("template.html.j2").read_text("utf-8")
-    )
+    template = template_of("template.html.j2")
     anchors = [f"part-{number}" for number in range(1, len(page.sections) + 1)]
     html = ""
     for quality, scale in ((92, 1.0), (85, 1.0), (75, 0.75), (70, 0.5), (60, 0.35)):
@@ -48,12 +41,12 @@ def render(page: Page) -> str:
                 {
                     "anchor": anchor,
                     "title": section.title,
-                    "paragraphs": _paragraphs(section.text),
+                    "paragraphs": paragraphs(section.text),
                     "parts": [_item(item, quality, scale) for item in section.items],
                 }
                 for anchor, section in zip(anchors, page.sections, strict=True)
             ],
-            methods=_paragraphs(page.methods),
+            methods=paragraphs(page.methods),
             complete=all(stage.state == "done" for stage in page.stages),
         )
         if len(html.encode()) <= _LIMIT:
@@ -81,31 +74,9 @@ def write(page: Page, directory: str | os.PathLike[str]) -> pathlib.Path:
     html = render(page)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for figure in page.figures:
-        _replace(folder / "figures" / f"{figure.name}.png", figure.png)
-    _replace(folder / "index.html", html.encode())
+        replace_file(folder / "figures" / f"{figure.name}.png", figure.png)
+    replace_file(folder / "index.html", html.encode())
     return folder / "index.html"
-
-
-def _replace(path: pathlib.Path, content: bytes) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if path.read_bytes() == content:
-            return
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-
-
-def _paragraphs(text: str) -> list[str]:
-    return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
 
 
 def _summary(claims: tuple[Claim, ...]) -> list[tuple[int, str]]:
@@ -155,31 +126,18 @@ def _whisker(claim: Claim) -> dict[str, float] | None:
 
 
 def _item(item: Table | Figure, quality: int, scale: float | int) -> dict[str, Any]:
-    shared = {"title": item.title, "caption": _paragraphs(item.caption), "paper": item.paper}
+    shared = {"title": item.title, "caption": paragraphs(item.caption), "paper": item.paper}
     if isinstance(item, Figure):
         return {"kind": "figure", "name": item.name, **shared, **_picture(item, quality, scale)}
-    numeric = [all(isinstance(row[i], int | float | None) for row in item.rows) for i in range(len(item.columns))]
-    decimals = [max((_decimals(row[i]) for row in item.rows), default=0) for i in range(len(item.columns))]
-    rows = [
-        [(_cell(cell, places), number) for cell, places, number in zip(row, decimals, numeric, strict=True)]
-        for row in item.rows
-    ]
-    return {"kind": "table", "columns": list(zip(item.columns, numeric, strict=True)), "rows": rows, **shared}
-
-
-def _decimals(value: Cell) -> int:
-    """Decimals that show three significant digits of a float, at most four."""
-    if not isinstance(value, float) or not math.isfinite(value) or value == 0:
-        return 0
-    return min(max(2 - math.floor(math.log10(abs(value))), 0), 4 if abs(value) < 0.1 else 3)
-
-
-def _cell(value: Cell, decimals: int) -> str:
-    if isinstance(value, str):
-        return value
-    if value is None or not math.isfinite(value):
-        return "–"
-    return (f"{value:.{decimals}f}" if isinstance(value, float) else str(value)).replace("-", "−")
+    numeric = numeric_columns(item)
+    rows = [list(zip(row, numeric, strict=True)) for row in formatted(item, None)]
+    return {
+        "kind": "table",
+        "columns": list(zip(item.columns, numeric, strict=True)),
+        "groups": item.groups,
+        "rows": rows,
+        **shared,
+    }
 
 
 def _picture(figure: Figure, quality: int, scale: float | int) -> dict[str, Any]:

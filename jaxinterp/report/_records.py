@@ -65,9 +65,10 @@ class Table:
         rows: cells, one tuple a row, each as long as `columns`; the first cell of a row is its heading.
         caption: what one sees in it, and the choices it rests on.
         paper: the figure or table of the paper that it answers.
+        groups: (heading, number of columns) over neighbouring columns, together all of them; empty for none.
 
     Raises:
-        ValueError: a row longer or shorter than `columns`.
+        ValueError: a row longer or shorter than `columns`, or groups over another number of columns.
     """
 
     title: str
@@ -76,11 +77,14 @@ class Table:
     _: dataclasses.KW_ONLY
     caption: str = ""
     paper: str = ""
+    groups: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         for number, row in enumerate(self.rows):
             if len(row) != len(self.columns):
                 raise ValueError(f"table {self.title!r}: row {number} has {len(row)} cells for {len(self.columns)} columns.")
+        if self.groups and sum(span for _, span in self.groups) != len(self.columns):
+            raise ValueError(f"table {self.title!r}: expected groups over {len(self.columns)} columns, got {self.groups}.")
 
 
 @dataclasses.dataclass(frozen=True)
