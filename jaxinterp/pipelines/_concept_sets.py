@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +58,7 @@ def concept_sets(run: Run, phase: str, settings: Dissection) -> dict[str, Source
     sizes = {model.num_classes for model in models}
     if len(sizes) > 1:
         raise ValueError(f"expected networks of the same classes to attack together, got {sorted(sizes)} classes; drop some.")
-    labels = ensemble_predictions(run, models, clean, batch_size=settings.batch_size, title=f"predict {phase}")
+    labels = said_of(run, models, clean, batch_size=settings.batch_size, title=f"predict {phase}").prediction
     classes = tuple(f"class {index}" for index in range(sizes.pop()))
     labelled = Derived(
         clean, functools.partial(_with_label, labels), clean.concepts, (classes, settings.class_names or classes)
@@ -115,16 +116,29 @@ def noise_control(key: Array, clean: Source, adversarial: Source) -> Derived:
     return Derived(clean, change, clean.concepts)
 
 
-def ensemble_predictions(
-    run: Run, models: tuple[Model, ...], source: Source, *, batch_size: int, title: str
-) -> Int32[np.ndarray, " n"]:
-    """The class of highest mean logit over some networks, for every image."""
+class Said(NamedTuple):
+    """What some networks say together of every image of a source, in the source's order.
+
+    Attributes:
+        id: of the image.
+        target: the class an attack drove it to; -1 for none.
+        prediction: class of highest mean logit.
+    """
+
+    id: Int32[np.ndarray, " n"]
+    target: Int32[np.ndarray, " n"]
+    prediction: Int32[np.ndarray, " n"]
+
+
+def said_of(run: Run, models: tuple[Model, ...], source: Source, *, batch_size: int, title: str) -> Said:
+    """One pass over a source: what some networks say together of every image."""
     size = run.rounded(batch_size)
     read = data.batches(source, batch_size=size, read_concepts=False)
     rows = [
-        _ensemble_class(models, run.shard(batch).image) for batch in progress(read, title=title, total=-(-len(source) // size))
+        (batch.id, batch.target, _ensemble_class(models, run.shard(batch).image))
+        for batch in progress(read, title=title, total=-(-len(source) // size))
     ]
-    return np.concatenate([np.asarray(row) for row in rows])[: len(source)]
+    return Said(*(np.concatenate([np.asarray(row) for row in part])[: len(source)] for part in zip(*rows, strict=True)))
 
 
 @jax.jit

@@ -7,10 +7,11 @@ import numpy as np
 from jaxinterp import metrics
 from jaxinterp._base import Model
 from jaxinterp.data import Source
-from jaxinterp.pipelines._concept_sets import ADVERSARIAL, NOISE, REAL, concept_sets, ensemble_predictions
+from jaxinterp.pipelines._concept_sets import ADVERSARIAL, NOISE, REAL, concept_sets, said_of
 from jaxinterp.pipelines._context import Run
 from jaxinterp.pipelines._dissect_layers import LayerDissection, count_with_own_thresholds, dissect_layers
 from jaxinterp.pipelines._dissection_settings import Dissection
+from jaxinterp.pipelines._unit_pages import concept_pages
 
 Arrays = dict[str, np.ndarray]
 
@@ -44,7 +45,8 @@ def dissect_concepts(run: Run, phase: str) -> None:
         arrays |= {f"{member.name}/{name}": array for name, array in saved.items()}
     concepts = sets[REAL].concepts
     table = {} if concepts is None else {"names": list(concepts.names), "categories": list(concepts.categories)}
-    counted = {"num_images": len(sets[REAL]), "sets": list(sets), "concepts": table, "members": values}
+    pages = concept_pages(run, phase, sets, values, arrays, settings)
+    counted = {"num_images": len(sets[REAL]), "sets": list(sets), "concepts": table, "members": values, "pages": pages}
     run.workdir.save(f"concepts.{phase}", counted, arrays)
 
 
@@ -68,8 +70,8 @@ def _dissect_member(
         for name, source in sets.items()
         if name != REAL
     }
-    values: dict[str, Any] = {"predictions": _predictions(run, model, sets, settings, title), "layers": {}}
-    arrays: Arrays = {}
+    predictions, arrays = _predictions(run, model, sets, settings, title)
+    values: dict[str, Any] = {"predictions": predictions, "layers": {}}
     for layer in layers:
         entry: dict[str, Any] = {"num_units": len(found[REAL][layer].thresholds), "sets": {}, "own_thresholds": {}}
         for name, dissected in found.items():
@@ -149,23 +151,25 @@ def _effect(run: Run, masks: dict[str, Any], clean: Source, settings: Dissection
     }
 
 
-def _predictions(run: Run, model: Model, sets: dict[str, Source], settings: Dissection, title: str) -> dict[str, Any]:
-    """How many predictions change from the clean image's, and how large the perturbations are; empty without attacks."""
-    if ADVERSARIAL not in sets:
-        return {}
-    says = {
-        name: ensemble_predictions(run, (model,), source, batch_size=settings.batch_size, title=f"{title} predict {name}")
+def _predictions(
+    run: Run, model: Model, sets: dict[str, Source], settings: Dissection, title: str
+) -> tuple[dict[str, Any], Arrays]:
+    """What the network says of every image, how many predictions change, and how large the perturbations are."""
+    said = {
+        name: said_of(run, (model,), source, batch_size=settings.batch_size, title=f"{title} predict {name}")
         for name, source in sets.items()
     }
-    targets, sizes = [], {ADVERSARIAL: [], NOISE: []}
+    arrays = {f"predictions/{name}": one.prediction for name, one in said.items()} | {"ids": said[REAL].id}
+    if ADVERSARIAL not in sets:
+        return {}, arrays
+    sizes: dict[str, list[float]] = {ADVERSARIAL: [], NOISE: []}
     for index in range(len(sets[REAL])):
         clean = sets[REAL][index].image.astype(np.float64)
-        examples = {name: sets[name][index] for name in sizes}
-        targets.append(examples[ADVERSARIAL].target)
-        for name, example in examples.items():
-            sizes[name].append(float(np.sqrt(np.mean(np.square((example.image - clean) / 255)))))
-    return {
-        "target": float((says[ADVERSARIAL] == np.asarray(targets)).mean()),
-        "changed": {name: float((says[name] != says[REAL]).mean()) for name in sizes},
-        "rms": {name: float(np.mean(values)) for name, values in sizes.items()},
+        for name, values in sizes.items():
+            values.append(float(np.sqrt(np.mean(np.square((sets[name][index].image - clean) / 255)))))
+    values = {
+        "target": float((said[ADVERSARIAL].prediction == said[ADVERSARIAL].target).mean()),
+        "changed": {name: float((said[name].prediction != said[REAL].prediction).mean()) for name in sizes},
+        "rms": {name: float(np.mean(found)) for name, found in sizes.items()},
     }
+    return values, arrays

@@ -7,6 +7,7 @@ import numpy as np
 from jaxinterp import metrics
 from jaxinterp.pipelines._context import Run
 from jaxinterp.pipelines._dissection import ADVERSARIAL, REAL, top_size
+from jaxinterp.pipelines._unit_pages import study_pages
 
 ALL, SUCCESSES = "all", "successes"
 """The adversarial images that are counted: all of them, or those that succeed on the network under study."""
@@ -81,7 +82,8 @@ def measure_consistency(run: Run, phase: str) -> None:
                 arrays |= {f"{member.name}/{name}/{which}/{key}": array for key, array in found.items()}
             results.setdefault(member.name, {})[name] = summaries
         results[member.name]["classes"] = {"merged": classes.merged, "names": list(classes.names)}
-    run.workdir.save(f"consistency.{phase}", {"members": results}, arrays)
+    pages = study_pages(run, phase, arrays)
+    run.workdir.save(f"consistency.{phase}", {"members": results, "pages": pages}, arrays)
 
 
 def _classes(run: Run, labels: np.ndarray) -> Classes:

@@ -67,7 +67,7 @@ def concepts_section(results: Results) -> report.Section:
             "driven to its least likely class. The noise control carries another image's perturbation of the same norm; what "
             "the attack does is adversarial minus noise."
         )
-    return report.Section("Concept images", text=text, items=tuple(items))
+    return report.Section("Concept images", text=text, links=results.pages("concepts"), items=tuple(items))
 
 
 def _ratios(results: Results) -> report.Table:
@@ -198,7 +198,7 @@ def _bars(results: Results) -> report.Figure:
     panels = []
     for entry in entries(results):
         units, sets = entry.counts["num_units"], entry.counts["sets"]
-        fake = sets.get(ADVERSARIAL)
+        fake, noise = sets.get(ADVERSARIAL), sets.get(NOISE)
         panels.append(
             report.CategoryCounts(
                 title=entry.title,
@@ -206,6 +206,8 @@ def _bars(results: Results) -> report.Figure:
                 adversarial=None if fake is None else _shares(fake, units),
                 real_null=_bands(sets[REAL], units),
                 adversarial_null=None if fake is None else _bands(fake, units),
+                noise=None if noise is None else _shares(noise, units),
+                noise_null=None if noise is None else _bands(noise, units),
                 note=f"{units} units, null from {sets[REAL]['null']['num_draws']} permutations",
             )
         )

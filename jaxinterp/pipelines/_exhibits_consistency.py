@@ -88,7 +88,7 @@ def consistency_section(results: Results) -> report.Section:
     if classes["merged"]:
         named = ", ".join(classes["names"])
         text += f"\n\nWith few images a class, classes were merged along WordNet into {len(classes['names'])}: {named}."
-    return report.Section("Level and consistency", text=text, items=tuple(items))
+    return report.Section("Level and consistency", text=text, links=results.pages("consistency"), items=tuple(items))
 
 
 def _table(results: Results) -> report.Table:

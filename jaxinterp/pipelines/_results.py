@@ -56,6 +56,14 @@ class Results:
         """A network and its state."""
         return f"{member}, {WHEN[phase]}" if self.run.study.finetuning else member
 
+    def pages(self, stage: str) -> tuple[tuple[str, str], ...]:
+        """Title and address of the pages of units that a kind of stage wrote."""
+        return tuple(
+            (f"Units of {title}{f', {WHEN[phase]} training' if self.run.study.finetuning else ''}", address)
+            for phase in self.phases(stage)
+            for title, address in self.load(f"{stage}.{phase}")[0]["pages"].items()
+        )
+
     def class_name(self, label: int) -> str:
         """What people call a class."""
         return self.run.source.class_names[label]

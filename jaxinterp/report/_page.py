@@ -5,11 +5,12 @@ import io
 import math
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from jaxinterp.report._records import Claim, Figure, Page, Table
-from jaxinterp.report._tables import formatted, numeric_columns
+from jaxinterp.report._tables import csv_table, formatted, latex_table, markdown_table, numeric_columns
 from jaxinterp.report._template import paragraphs, replace_file, template_of
 
 _LIMIT = 8_000_000
@@ -42,6 +43,7 @@ def render(page: Page) -> str:
                     "anchor": anchor,
                     "title": section.title,
                     "paragraphs": paragraphs(section.text),
+                    "links": section.links,
                     "parts": [_item(item, quality, scale) for item in section.items],
                 }
                 for anchor, section in zip(anchors, page.sections, strict=True)
@@ -55,7 +57,7 @@ def render(page: Page) -> str:
 
 
 def write(page: Page, directory: str | os.PathLike[str]) -> pathlib.Path:
-    """Writes `index.html` and, for each figure, `figures/NAME.png`.
+    """Writes `index.html`; for each figure `figures/NAME.png`, for each table `tables/TITLE` as .csv, .md and .tex.
 
     Each file is written under a temporary name and renamed, so a reader never sees half of it, and what was there
     before stays when the disk is full.
@@ -75,8 +77,23 @@ def write(page: Page, directory: str | os.PathLike[str]) -> pathlib.Path:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for figure in page.figures:
         replace_file(folder / "figures" / f"{figure.name}.png", figure.png)
+    _write_tables(page, folder / "tables")
     replace_file(folder / "index.html", html.encode())
     return folder / "index.html"
+
+
+def _write_tables(page: Page, folder: pathlib.Path) -> None:
+    tables = [item for items in (page.lead, *(section.items for section in page.sections)) for item in items]
+    names: set[str] = set()
+    for table in tables:
+        if not isinstance(table, Table):
+            continue
+        folder.mkdir(exist_ok=True)
+        name = re.sub(r"[^a-z0-9]+", "_", table.title.lower()).strip("_") or "table"
+        name = name if name not in names else f"{name}_{len(names)}"
+        names.add(name)
+        for suffix, text in (("csv", csv_table(table)), ("md", markdown_table(table)), ("tex", latex_table(table))):
+            replace_file(folder / f"{name}.{suffix}", text.encode())
 
 
 def _summary(claims: tuple[Claim, ...]) -> list[tuple[int, str]]:

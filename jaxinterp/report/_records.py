@@ -125,12 +125,14 @@ class Section:
     Attributes:
         title: its heading, and its line in the table of contents.
         text: plain text; a blank line begins a new paragraph.
+        links: (title, address) of pages beside this one, listed under the text.
         items: tables and figures, in order.
     """
 
     title: str
     _: dataclasses.KW_ONLY
     text: str = ""
+    links: tuple[tuple[str, str], ...] = ()
     items: tuple[Table | Figure, ...] = ()
 
 

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxinterp import _mesh, data, metrics, models, pipelines
+from jaxinterp import _mesh, activations, data, metrics, models, pipelines
 from jaxinterp.cli import main
 from jaxinterp.pipelines import _concepts
-from jaxinterp.pipelines._concept_sets import noise_control
+from jaxinterp.pipelines._concept_sets import concept_images, noise_control
+from jaxinterp.pipelines._galleries import _masks
+from jaxinterp.pipelines._unit_pages import _below
 from tests.activations.scenes import Scene, equal, quantile_loop, tally_loop
 from tests.pipelines.dissected import dissected
 
@@ -151,6 +153,29 @@ def test_the_page_has_the_section_and_nothing_else(workdir):
     for words in ("Concept images", "noise control", "own T_k", "What the attack does beyond noise", "least likely"):
         assert words in page, words
     assert "Claims" not in page and "Images and networks" not in page
+    values = json.loads((workdir / "stages" / "concepts.normal.json").read_text())
+    assert list(values["pages"]) == ["AlexNet, conv3", "AlexNet, conv5"]
+    for address in values["pages"].values():
+        assert f'href="{address}"' in page
+        gallery = (workdir / address).read_text()
+        assert "noise" in gallery and 'src="http' not in gallery
+        assert (workdir / address).with_suffix(".csv").read_text().count("\n") == 1 + (72 if "conv3" in address else 48)
+
+
+def test_masks_of_the_gallery_are_those_of_the_top_images(workdir):
+    run = pipelines.Run(dissected(), pipelines.WorkDir(workdir), mesh=_mesh.data_mesh(1))
+    model, layer = run.built[0], run.built[0].layer("conv5")
+    arrays = _below(run.workdir.load("concepts.normal")[1], "AlexNet")
+    found = _below(arrays, "conv5/real")
+    index = np.searchsorted(arrays["ids"], found["top_ids"])
+    images = concept_images(run.study.dissection)
+    masks = _masks(run, model, layer, images, index, found["thresholds"], "receptive_field", "")
+    for unit, place in ((0, 0), (17, 3), (47, 1)):
+        image = jnp.asarray(images[int(index[unit, place])].image[None] / np.float32(255))
+        maps = model(image)[1]["conv5"]
+        assert np.isclose(maps[..., unit].max(), found["top_values"][unit, place], rtol=1e-5)
+        expected = activations.unit_masks(maps, jnp.asarray(found["thresholds"]), layer, 56, image_size=64)[0, ..., unit]
+        assert (np.asarray(expected) != masks[unit, place]).mean() < 0.002
 
 
 def test_a_part_that_is_lost_is_made_again_with_the_same_bytes(workdir, monkeypatch):

@@ -89,6 +89,9 @@ def test_the_page_stands_alone_and_has_every_part(workdir):
     for words in ("Table 1", "Table 2", "Fig. 8", "Fig. 9", "permuted", "sigma = 2", "IoU", "@", "under-powered", "PGD-2"):
         assert words in page, words
     assert 'src="http' not in page and "<script" not in page
+    assert 'href="units/robust-VGG-16-conv5-3.html"' in page and len(list((workdir / "units").glob("*.html"))) == 4
+    assert "LC_U" in (workdir / "units" / "normal-ResNet-18-layer4.1.csv").read_text()
+    assert (workdir / "tables" / "units_that_align_with_a_concept.tex").is_file()
     assert len(list((workdir / "figures").glob("*.png"))) >= 12
     assert (workdir / "figures" / "attack_steps.png").is_file()
 
