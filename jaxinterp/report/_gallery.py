@@ -68,7 +68,7 @@ def unit_gallery(gallery: UnitGallery, *, strip: int = 6, mask_side: int = 56, l
         fields=list(zip(keys, columns, strict=True)),
         categories=[] if lead is None else categories_of(gallery.sets[lead].labels),  # pyright: ignore[reportArgumentType]
         rows=rows,
-        has_null=any("null" in bar for row in rows for bar in row["bars"]),
+        has_null=any(bar["null"] for row in rows for bar in row["bars"]),
         has_null_labels=any(field.name == "survives" for field in columns if field.group),
         has_masks=any(one.pictures is not None and one.pictures.masks is not None for one in gallery.sets),
         concepts=[concept_lists(one) for one in gallery.sets],

@@ -62,7 +62,7 @@ def run_lengths(masks: Bool[np.ndarray, "k h w"]) -> bytes:
     add up to its pixels.
     """
     result = bytearray()
-    for mask in masks.reshape(len(masks), -1):
+    for mask in masks.reshape(len(masks), masks.shape[1] * masks.shape[2]):
         ends = np.flatnonzero(np.diff(mask)) + 1
         edges = np.concatenate([[0], *([[0]] if mask.size and mask[0] else []), ends, [mask.size]])
         for length in np.diff(edges).tolist():

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ FLAT = " ".join(ODD.split())
 
 def table(**changes) -> report.Table:
     rows = ((ODD, "dog", 12, 0.1234, None), (ODD, "cat", 3, -5.0, "1 to 2"), ("other", "cat", 0, float("nan"), ""))
-    fields = {"title": ODD, "columns": ("network", ODD, "n", "value", "band"), "rows": rows, "caption": ODD}
+    fields: dict[str, Any] = {"title": ODD, "columns": ("network", ODD, "n", "value", "band"), "rows": rows, "caption": ODD}
     return report.Table(**(fields | {"groups": (("", 2), ("real & true", 3))} | changes))
 
 
