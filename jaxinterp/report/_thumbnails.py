@@ -86,6 +86,16 @@ def smaller_masks(masks: Bool[np.ndarray, "k h w"], side: int) -> Bool[np.ndarra
     return np.stack([np.asarray(mask) > 127 for mask in shrunk]) if shrunk else np.zeros((0, *new), bool)
 
 
+def masks_of_maps(maps: np.ndarray, threshold: float, side: int) -> Bool[np.ndarray, "k i j"]:
+    """Where maps `[k h w]` exceed a threshold, resized bilinearly (pixel centres) so that the longer side has `side` pixels."""
+    from PIL import Image
+
+    height, width = maps.shape[1:]
+    new = max(1, round(height * side / max(height, width))), max(1, round(width * side / max(height, width)))
+    large = [Image.fromarray(one.astype(np.float32)).resize((new[1], new[0]), Image.Resampling.BILINEAR) for one in maps]
+    return np.stack([np.asarray(one) > threshold for one in large]) if large else np.zeros((0, *new), bool)
+
+
 def in_base64(content: bytes) -> str:
     """Bytes as base64 text."""
     return base64.b64encode(content).decode("ascii")

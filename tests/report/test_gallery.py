@@ -17,7 +17,7 @@ from PIL import Image
 from jaxinterp import report
 from jaxinterp.report._gallery_fields import chance, fields
 from jaxinterp.report._gallery_histogram import category_rows, concept_lists
-from jaxinterp.report._thumbnails import run_lengths, smaller_masks
+from jaxinterp.report._thumbnails import masks_of_maps, run_lengths, smaller_masks
 
 EVIL = '<script>alert("1")</script> & "co", </title></style><!--'
 NAMES = ("none", "dog", EVIL, "red", "sky, blue")
@@ -143,6 +143,21 @@ def test_masks_shrink_to_where_half_is_covered() -> None:
     assert (smaller_masks(mask, 4)[0] == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]).all()
     assert smaller_masks(mask, 8) is mask
     assert smaller_masks(np.ones((2, 30, 60), bool), 20).shape == (2, 10, 20)
+
+
+def test_maps_become_masks_where_they_exceed_the_threshold() -> None:
+    maps = np.random.default_rng(0).random((4, 3, 7, 7))
+    ramp = np.tile(np.linspace(0, 1, 5), (1, 5, 1))
+    assert (masks_of_maps(ramp, 0.5, 5) == (ramp > 0.5)).all()
+    assert (masks_of_maps(ramp, 0.5, 20)[0, 0] == (np.clip((np.arange(20) + 0.5) / 4 - 0.5, 0, 4) / 4 > 0.5)).all()
+    top = report.TopPictures(pictures(), INDEX, masks=maps, thresholds=np.full(4, 0.7))
+    reader = Reader(report.unit_gallery(gallery(sets=(report.UnitSet("real", pictures=top),)), mask_side=14))
+    record = json.loads(reader.data["units-0"])[1]["sets"][0]
+    found = decoded(base64.b64decode(record["mask"]), 14, 14)
+    assert record["size"] == [14, 14] and (found == masks_of_maps(maps[1, :2], 0.7, 14)).all()
+    lazy = report.TopPictures(pictures(), INDEX, masks=lambda unit: maps[unit])
+    with pytest.raises(ValueError, match="expected thresholds with maps of type float64"):
+        report.unit_gallery(gallery(sets=(report.UnitSet("real", pictures=lazy),)))
 
 
 def test_the_page_loads_nothing_from_outside_and_escapes_every_text() -> None:
@@ -278,6 +293,8 @@ def test_writing_leaves_one_file(tmp_path: pathlib.Path) -> None:
         (lambda: labels(ranked_iou=np.ones((4, 1))), r"ranked_iou of shape \(4, 2\)"),
         (lambda: dataclasses.replace(labels(), categories=("none",)), "one category a concept"),
         (lambda: report.TopPictures(pictures(), INDEX, masks=MASKS[:, :2]), "expected masks of"),
+        (lambda: report.TopPictures(pictures(), INDEX, masks=MASKS * 1.0), "expected thresholds with maps"),
+        (lambda: report.TopPictures(pictures(), INDEX, thresholds=np.ones(3)), "expected 4 entries in thresholds"),
         (lambda: report.TopPictures(pictures(), INDEX, values=np.ones((3, 3))), "expected values of"),
     ],
 )

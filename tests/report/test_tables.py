@@ -15,8 +15,9 @@ FLAT = " ".join(ODD.split())
 
 def table(**changes) -> report.Table:
     rows = ((ODD, "dog", 12, 0.1234, None), (ODD, "cat", 3, -5.0, "1 to 2"), ("other", "cat", 0, float("nan"), ""))
-    fields: dict[str, Any] = {"title": ODD, "columns": ("network", ODD, "n", "value", "band"), "rows": rows, "caption": ODD}
-    return report.Table(**(fields | {"groups": (("", 2), ("real & true", 3))} | changes))
+    fields: dict[str, Any] = {"groups": (("", 2), ("real & true", 3))}
+    fields |= {"title": ODD, "columns": ("network", ODD, "n", "value", "band"), "rows": rows, "caption": ODD}
+    return report.Table(**(fields | changes))
 
 
 def test_csv_reads_back_with_every_digit():
