@@ -123,7 +123,7 @@ def _set(one: UnitSet, pool: Pool | None) -> dict[str, Any]:
         "pictures": pool is not None,
         "width": pool.width if pool else 1,
         "height": pool.height if pool else 1,
-        "pixels": bool(pool and max(pool.width, pool.height) < 64),
+        "pixels": bool(pool and pool.small),
     }
 
 

@@ -11,9 +11,10 @@ from jaxtyping import Bool, UInt8
 from jaxinterp.report._canvas import Picture, Pictures, as_bytes
 from jaxinterp.report._gallery_records import TopPictures
 
-_LADDER = ((192, 78), (160, 76), (144, 74), (128, 70), (112, 66), (96, 62), (80, 58), (64, 50), (48, 40))
+_LADDER = ((192, 78), (160, 76), (144, 74), (128, 70), (112, 66), (96, 62), (80, 58), (72, 54), (64, 50), (56, 45), (48, 40))
 """Side in pixels and quality of the stored pictures, from what one would like to what still can be told apart."""
 _SAMPLE = 24
+_SMALL = 64
 CHUNK = 64
 """Pictures, and units, that are read together by the page."""
 
@@ -28,6 +29,7 @@ class Pool:
         captions: one each, empty where there is none.
         width: of the stored pictures.
         height: of the stored pictures.
+        small: whether the images themselves are so small that one wants to see their pixels.
     """
 
     rows: np.ndarray
@@ -35,6 +37,7 @@ class Pool:
     captions: list[str]
     width: int
     height: int
+    small: bool
 
 
 def pools(sets: Sequence[TopPictures | None], *, limit: int) -> list[Pool | None]:
@@ -121,13 +124,13 @@ def _settings(sets: list[tuple[TopPictures | None, np.ndarray | None]], limit: i
 
 
 def _pool(pictures: TopPictures, rows: np.ndarray, side: int, quality: int) -> Pool:
-    captions, data, shape = pictures.captions, [], (1, 1)
+    captions, data, shape, small = pictures.captions, [], (1, 1), False
     for row in rows.tolist():
         image = _image(pictures.images, row)
-        shape = _size(image, side)
+        shape, small = _size(image, side), max(image.shape) < _SMALL
         data.append(in_base64(_encoded(image, side, quality)))
     of: Callable[[int], str] = captions if callable(captions) else captions.__getitem__
-    return Pool(rows, data, [str(of(row)) if captions else "" for row in rows.tolist()], *shape)
+    return Pool(rows, data, [str(of(row)) if captions else "" for row in rows.tolist()], *shape, small)
 
 
 def _image(images: Pictures | Callable[[int], Picture], row: int) -> UInt8[np.ndarray, "h w 3"]:

@@ -334,7 +334,13 @@ def test_a_browser_draws_it(tmp_path: pathlib.Path, address: str, there: list[st
         "--window-size=1300,2500",
         f"--user-data-dir={tmp_path / 'profile'}",
     ]
-    command += ["--virtual-time-budget=4000", "--enable-logging=stderr", "--dump-dom", f"{path.as_uri()}{address}"]
+    command += [
+        "--virtual-time-budget=20000",
+        "--run-all-compositor-stages-before-draw",
+        "--enable-logging=stderr",
+        "--dump-dom",
+        f"{path.as_uri()}{address}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "CONSOLE" not in done.stderr and "Uncaught" not in done.stderr
     shown = done.stdout[: done.stdout.index('id="meta"')]
