@@ -22,7 +22,8 @@ class SetCounts:
     Attributes:
         images: the set: "real", "adversarial", "noise".
         number: (observed, null mean, low, high) of units that detect; low and high hold 95 % of the draws.
-        unique: the same for distinct concepts; a lone observed number where no null was counted for them.
+        unique: the same for distinct concepts; a lone observed number where no null was counted for them. The table shows
+            the sum over the categories where these are counted, as the paper does.
         by_category: category -> the same for units whose best IoU in that category exceeds the threshold.
         by_best: category -> the same for units whose best concept lies in it, each unit counted once.
         unique_by_category: category -> distinct concepts behind `by_category`.
@@ -58,6 +59,7 @@ def dissection_table(
     networks: Sequence[NetworkCounts],
     *,
     rule: str = "category",
+    compact: bool = False,
     categories: Sequence[str] = ("color", "texture", "material", "scene", "part", "object"),
     title: str = "Detectors by category",
     caption: str = "",
@@ -70,6 +72,7 @@ def dissection_table(
     Args:
         networks: one block of rows each, with a last row for all categories together.
         rule: "category" is the rule of the paper's table, "best" counts each unit once.
+        compact: write null and band in one column and leave the excess out, so that three sets fit on a printed page.
         categories: the rows, in order; one that a set does not count prints as a dash.
         title: heading of the table.
         caption: what is printed under it, before the sentence that says the rule.
@@ -100,33 +103,35 @@ def dissection_table(
         for name in (*categories, ""):
             cells: list[Cell] = [network.title, name or "any"]
             for kind in sets:
-                cells += _cells(found.get(kind), name, rule)
+                cells += _cells(found.get(kind), name, rule, compact)
             rows.append(tuple(cells))
+    names = ("units", "null (95 %)", "concepts") if compact else ("units", "null", "95 % band", "excess", "concepts")
     return Table(
         title,
-        ("network", "category", *(name for _ in sets for name in ("units", "null", "95 % band", "excess", "concepts"))),
+        ("network", "category", *(name for _ in sets for name in names)),
         tuple(rows),
         caption=f"{caption} {_RULES[rule]}".strip(),
         paper=paper,
-        groups=(("", 2), *((kind, 5) for kind in sets)),
+        groups=(("", 2), *((kind, len(names)) for kind in sets)),
     )
 
 
-def _cells(counts: SetCounts | None, category: str, rule: str) -> list[Cell]:
+def _cells(counts: SetCounts | None, category: str, rule: str, compact: bool) -> list[Cell]:
     """Observed, null mean, band, excess and distinct concepts; of all categories where `category` is empty."""
     if counts is None:
-        return [None] * 5
+        return [None] * (3 if compact else 5)
+    units, concepts = counts.by_category, counts.unique_by_category
+    if rule == "best":
+        units, concepts = counts.by_best, counts.unique_by_best
     if category:
-        units, concepts = (
-            (counts.by_category, counts.unique_by_category) if rule == "category" else (counts.by_best, counts.unique_by_best)
-        )
         count, unique = units.get(category), concepts.get(category)
     else:
-        count = counts.number
-        unique = counts.unique if isinstance(counts.unique, int) else int(counts.unique[0])
-    if count is None:
-        return [None, None, None, None, unique]
-    observed, mean, low, high = count
-    if not math.isfinite(mean):
-        return [int(observed), None, None, None, unique]
-    return [int(observed), float(mean), f"{low:g} to {high:g}", float(observed - mean), unique]
+        lone = counts.unique if isinstance(counts.unique, int) else int(counts.unique[0])
+        count, unique = counts.number, sum(concepts.values()) if concepts else lone
+    observed, mean, low, high = count or (math.nan,) * 4
+    known = math.isfinite(mean)
+    band = f"{low:g} to {high:g}" if known else None
+    cells: list[Cell] = [int(observed) if math.isfinite(observed) else None]
+    if compact:
+        return [*cells, f"{mean:.1f} ({band})" if known else None, unique]
+    return [*cells, float(mean) if known else None, band, float(observed - mean) if known else None, unique]

@@ -11,7 +11,7 @@ from jaxinterp.report._gallery_fields import Field, fields
 from jaxinterp.report._gallery_histogram import COLOURED, categories_of, category_rows, concept_lists
 from jaxinterp.report._gallery_records import TopPictures, UnitClasses, UnitGallery, UnitSet
 from jaxinterp.report._template import paragraphs, replace_file, template_of
-from jaxinterp.report._thumbnails import Pool, chunks, in_base64, pools, run_lengths, smaller_masks
+from jaxinterp.report._thumbnails import Pool, chunks, in_base64, masks_of_maps, pools, run_lengths, smaller_masks
 
 _CLASSES = 8
 
@@ -68,7 +68,7 @@ def unit_gallery(gallery: UnitGallery, *, strip: int = 6, mask_side: int = 56, l
         fields=list(zip(keys, columns, strict=True)),
         categories=[] if lead is None else categories_of(gallery.sets[lead].labels),  # pyright: ignore[reportArgumentType]
         rows=rows,
-        has_null=any("null" in bar for row in rows for bar in row["bars"]),
+        has_null=any(bar["null"] for row in rows for bar in row["bars"]),
         has_null_labels=any(field.name == "survives" for field in columns if field.group),
         has_masks=any(one.pictures is not None and one.pictures.masks is not None for one in gallery.sets),
         concepts=[concept_lists(one) for one in gallery.sets],
@@ -123,7 +123,7 @@ def _set(one: UnitSet, pool: Pool | None) -> dict[str, Any]:
         "pictures": pool is not None,
         "width": pool.width if pool else 1,
         "height": pool.height if pool else 1,
-        "pixels": bool(pool and max(pool.width, pool.height) < 64),
+        "pixels": bool(pool and pool.small),
     }
 
 
@@ -170,7 +170,11 @@ def _pictures(pictures: TopPictures, pool: Pool, unit: int, mask_side: int) -> d
         masks = np.asarray(pictures.masks(unit) if callable(pictures.masks) else pictures.masks[unit])
         if masks.ndim != 3 or len(masks) != len(index):
             raise ValueError(f"expected masks [{len(index)} h w] of unit {unit}, got shape {masks.shape}.")
-        small = smaller_masks(masks[shown].astype(bool), mask_side)
+        if masks.dtype != bool:
+            if pictures.thresholds is None:
+                raise ValueError(f"expected thresholds with maps of type {masks.dtype}, got none; write thresholds=.")
+            masks = masks_of_maps(masks, float(pictures.thresholds[unit]), mask_side)
+        small = smaller_masks(masks[shown], mask_side)
         result |= {"size": small.shape[1:], "mask": in_base64(run_lengths(small))}
     if pictures.values is not None:
         result["value"] = [_rounded(value) for value in pictures.values[unit][shown].tolist()]

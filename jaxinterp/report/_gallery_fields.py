@@ -58,7 +58,7 @@ class Field:
 
 def chance(value: float) -> str:
     """A p-value: three decimals, or its power of ten where that would be zero."""
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}".replace("e-0", "e-").replace("-", "−")
+    return f"{value:.3f}" if value >= 0.001 else "0" if value == 0 else f"{value:.0e}".replace("e-0", "e-").replace("-", "−")
 
 
 def fields(gallery: UnitGallery) -> list[Field]:

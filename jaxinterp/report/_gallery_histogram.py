@@ -88,6 +88,7 @@ def _bar(kind: str, value: float, low: float, high: float, top: float) -> dict[s
         "kind": kind if kind in COLOURED else "other",
         "text": f"{value:.4g}",
         "width": round(100 * value / top, 2),
+        "null": "",
     }
     if np.isfinite(low) and np.isfinite(high):
         bar |= {"low": round(100 * low / top, 2), "span": round(max(100 * (high - low) / top, 0.4), 2)}

@@ -10,6 +10,9 @@ from jaxinterp.report._canvas import Picture, Pictures
 from jaxinterp.report._categories import CategoryCounts
 from jaxinterp.report._records import Cell
 
+Masked = Bool[np.ndarray, "_ _ _ _"] | Float[np.ndarray, "_ _ _ _"]
+"""Masks, or maps, of the top images of every unit `[u k h w]`."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UnitLabels:
@@ -74,18 +77,21 @@ class TopPictures:
         images: the images of the set `[m h w 3]`, uint8 or floats in [0, 1]; or a function from a row to one image.
         index: `[u k]` rows of the top images of each unit, best first; -1 where it has fewer.
         masks: `[u k h w]` where the unit is above its threshold in each of them, at any resolution; or a function from a
-            unit to its `[k h w]`; None for plain images.
+            unit to its `[k h w]`; None for plain images. Floats are the unit's maps instead: they are resized bilinearly and
+            compared with `thresholds`.
+        thresholds: `[u]` of maps; None where masks are masks.
         values: `[u k]` the unit's activation on each; None leaves them out.
         captions: one an image of the set, for example its class; or a function from a row to one; empty for none.
 
     Raises:
-        ValueError: masks or values of another number of units or images than `index`.
+        ValueError: masks or values of another number of units or images than `index`, or maps without thresholds.
     """
 
     images: Pictures | Callable[[int], Picture]
     index: Int[np.ndarray, "_ _"]
     _: dataclasses.KW_ONLY
-    masks: Bool[np.ndarray, "_ _ _ _"] | Callable[[int], Bool[np.ndarray, "_ _ _"]] | None = None
+    masks: Masked | Callable[[int], np.ndarray] | None = None
+    thresholds: Float[np.ndarray, "_"] | None = None
     values: Float[np.ndarray, "_ _"] | None = None
     captions: Sequence[str] | Callable[[int], str] = ()
 
@@ -93,6 +99,9 @@ class TopPictures:
         for name, array in (("masks", self.masks), ("values", self.values)):
             if isinstance(array, np.ndarray) and array.shape[:2] != self.index.shape:
                 raise ValueError(f"expected {name} of {self.index.shape} units and images, got {array.shape[:2]}.")
+        if isinstance(self.masks, np.ndarray) and self.masks.dtype != bool and self.thresholds is None:
+            raise ValueError("expected thresholds with maps, got none; write thresholds=, or masks=maps > thresholds.")
+        _check_units("thresholds", self.thresholds, len(self.index))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

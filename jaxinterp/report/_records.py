@@ -173,6 +173,7 @@ class Page:
         methods: the methods paragraph, plain text.
         bibtex: the references of the methods paragraph, as BibTeX.
         provenance: name -> value: versions, device, commit, recipe, knobs, time.
+        links: (title, address) of pages beside this one, for example the galleries of the units.
 
     Raises:
         ValueError: two different figures of one name.
@@ -188,6 +189,7 @@ class Page:
     methods: str = ""
     bibtex: str = ""
     provenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    links: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         seen: dict[str, Figure] = {}

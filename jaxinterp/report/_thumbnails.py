@@ -11,9 +11,10 @@ from jaxtyping import Bool, UInt8
 from jaxinterp.report._canvas import Picture, Pictures, as_bytes
 from jaxinterp.report._gallery_records import TopPictures
 
-_LADDER = ((192, 78), (160, 76), (144, 74), (128, 70), (112, 66), (96, 62), (80, 58), (64, 50), (48, 40))
+_LADDER = ((192, 78), (160, 76), (144, 74), (128, 70), (112, 66), (96, 62), (80, 58), (72, 54), (64, 50), (56, 45), (48, 40))
 """Side in pixels and quality of the stored pictures, from what one would like to what still can be told apart."""
 _SAMPLE = 24
+_SMALL = 64
 CHUNK = 64
 """Pictures, and units, that are read together by the page."""
 
@@ -28,6 +29,7 @@ class Pool:
         captions: one each, empty where there is none.
         width: of the stored pictures.
         height: of the stored pictures.
+        small: whether the images themselves are so small that one wants to see their pixels.
     """
 
     rows: np.ndarray
@@ -35,6 +37,7 @@ class Pool:
     captions: list[str]
     width: int
     height: int
+    small: bool
 
 
 def pools(sets: Sequence[TopPictures | None], *, limit: int) -> list[Pool | None]:
@@ -62,7 +65,7 @@ def run_lengths(masks: Bool[np.ndarray, "k h w"]) -> bytes:
     add up to its pixels.
     """
     result = bytearray()
-    for mask in masks.reshape(len(masks), -1):
+    for mask in masks.reshape(len(masks), masks.shape[1] * masks.shape[2]):
         ends = np.flatnonzero(np.diff(mask)) + 1
         edges = np.concatenate([[0], *([[0]] if mask.size and mask[0] else []), ends, [mask.size]])
         for length in np.diff(edges).tolist():
@@ -84,6 +87,16 @@ def smaller_masks(masks: Bool[np.ndarray, "k h w"], side: int) -> Bool[np.ndarra
     new = max(1, round(height * side / max(height, width))), max(1, round(width * side / max(height, width)))
     shrunk = [Image.fromarray(mask.astype(np.uint8) * 255).resize((new[1], new[0]), Image.Resampling.BOX) for mask in masks]
     return np.stack([np.asarray(mask) > 127 for mask in shrunk]) if shrunk else np.zeros((0, *new), bool)
+
+
+def masks_of_maps(maps: np.ndarray, threshold: float, side: int) -> Bool[np.ndarray, "k i j"]:
+    """Where maps `[k h w]` exceed a threshold, resized bilinearly (pixel centres) so that the longer side has `side` pixels."""
+    from PIL import Image
+
+    height, width = maps.shape[1:]
+    new = max(1, round(height * side / max(height, width))), max(1, round(width * side / max(height, width)))
+    large = [Image.fromarray(one.astype(np.float32)).resize((new[1], new[0]), Image.Resampling.BILINEAR) for one in maps]
+    return np.stack([np.asarray(one) > threshold for one in large]) if large else np.zeros((0, *new), bool)
 
 
 def in_base64(content: bytes) -> str:
@@ -111,13 +124,13 @@ def _settings(sets: list[tuple[TopPictures | None, np.ndarray | None]], limit: i
 
 
 def _pool(pictures: TopPictures, rows: np.ndarray, side: int, quality: int) -> Pool:
-    captions, data, shape = pictures.captions, [], (1, 1)
+    captions, data, shape, small = pictures.captions, [], (1, 1), False
     for row in rows.tolist():
         image = _image(pictures.images, row)
-        shape = _size(image, side)
+        shape, small = _size(image, side), max(image.shape) < _SMALL
         data.append(in_base64(_encoded(image, side, quality)))
     of: Callable[[int], str] = captions if callable(captions) else captions.__getitem__
-    return Pool(rows, data, [str(of(row)) if captions else "" for row in rows.tolist()], *shape)
+    return Pool(rows, data, [str(of(row)) if captions else "" for row in rows.tolist()], *shape, small)
 
 
 def _image(images: Pictures | Callable[[int], Picture], row: int) -> UInt8[np.ndarray, "h w 3"]:

@@ -211,7 +211,7 @@
     const value = field.values[unit];
     if (value === null || value === undefined) return "–";
     if (field.kind === "flag") return value ? "yes" : "no";
-    if (field.kind === "chance" && value < 0.001) return value.toExponential(0).replace("-", "−");
+    if (field.kind === "chance" && value < 0.001) return value === 0 ? "0" : value.toExponential(0).replace("-", "−");
     if (typeof value !== "number") return String(value);
     return value.toFixed(field.kind === "chance" ? 3 : field.decimals).replace("-", "−");
   };
@@ -219,6 +219,12 @@
     const units = Array.from({ length: meta.units }, (_, unit) => unit);
     shown = units.filter(keep).sort(compare);
     byId("count").textContent = `${state.concept ? `${state.concept}: ` : ""}${shown.length} of ${meta.units} units`;
+    const on = state.labels < 0 ? "" : meta.sets[state.labels].name, order = fields.get(state.sort);
+    byId("state").textContent = [`${shown.length} of ${meta.units} units`, state.q && `that say “${state.q}”`,
+      state.concept ? `that detect ${state.concept} on ${on} images` : state.detects && `that detect a concept on ${on} images`,
+      state.category && `category ${state.category === "-" ? "none" : state.category}`, state.survives && "that survive",
+      state.differs && "whose label changes", `by ${order ? order.title : "unit"}, ${state.down ? "descending" : "ascending"}`]
+      .filter(Boolean).join(", ");
     byId("empty").hidden = shown.length > 0;
     list.hidden = state.view !== "cards" || !shown.length;
     byId("table").hidden = state.view !== "table" || !shown.length;

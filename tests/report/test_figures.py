@@ -46,7 +46,16 @@ def consistency(title: str = "network", bins: int = 5) -> report.Consistency:
 def counts(title: str = "network") -> report.CategoryCounts:
     values = np.array([0.0, 1.5, 12.0, 3.0, np.nan, 7.0])
     null = np.stack([np.full(6, 1.0), np.full(6, 2.0)], axis=1)
-    return report.CategoryCounts(title, values, values[::-1], real_null=null, adversarial_null=null, note=ODD)
+    nulls = {"real_null": null, "adversarial_null": null, "noise_null": null}
+    return report.CategoryCounts(title, values, values[::-1], noise=values, **nulls, note=ODD)
+
+
+def bars(**changes) -> list[report.NetworkBar]:
+    values = np.array([3.0, 0.0, 12.0, np.nan, 1.0, 7.0])
+    return [
+        report.NetworkBar(name, values * i, null=values / 2, interval=(-2.0, 15.0 * i), group=group, **changes)
+        for i, (name, group) in enumerate([("a network", ""), (ODD, "factor"), ("c" * 40, "factor"), ("d", ODD)])
+    ]
 
 
 def unit(name: str, difference: float) -> report.TracedUnit:
@@ -81,6 +90,7 @@ FIGURES: dict[str, Callable[[], bytes]] = {
         LINE * 8 / 255, {"a": LINE, ODD: LINE**2}, intervals={"a": np.stack([LINE * 0.9, LINE], 1)}, budget=4 / 255, title=ODD
     ),
     "bar_categories": lambda: report.bar_categories([counts(), counts(ODD)]),
+    "bar_networks": lambda: report.bar_networks(bars(), subtract_null=True, title=ODD, note="95 % intervals"),
     "training_curves": lambda: report.training_curves(
         {"loss": {"clean": (LINE, LINE), ODD: (LINE, LINE**2)}, "acc": {"x": (LINE, LINE)}}
     ),
@@ -102,7 +112,7 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def test_every_figure_function_is_tested() -> None:
-    endings = ("_sheet", "_figure", "_grid", "_curve", "_curves", "_histogram", "_categories", "_heatmap")
+    endings = ("_sheet", "_figure", "_grid", "_curve", "_curves", "_histogram", "_categories", "_networks", "_heatmap")
     assert {name for name in dir(report) if name.endswith(endings) and not name.startswith("_")} == set(FIGURES)
 
 
@@ -208,6 +218,12 @@ def test_figures_describe_themselves() -> None:
         (lambda: report.ratio_histogram({"a": LINE}, controls={"b": LINE}), "belongs to no panel"),
         (lambda: report.success_curve(LINE, {"a": LINE}, intervals={"b": np.zeros((6, 2))}), "belongs to no curve"),
         (lambda: report.bar_categories([dataclasses.replace(counts(), real=LINE[:3])]), "expected 6 counts"),
+        (lambda: report.bar_categories([dataclasses.replace(counts(), noise=LINE[:3])]), "expected 6 counts"),
+        (lambda: report.bar_networks([]), "at least one"),
+        (lambda: report.bar_networks(bars(), names=("a",)), "expected 1 counts"),
+        (lambda: report.bar_networks([report.NetworkBar("a", LINE)], subtract_null=True), "expected a null to subtract"),
+        (lambda: report.bar_networks([report.NetworkBar("a", LINE, null=LINE[:2])]), "expected a null of 6 categories"),
+        (lambda: report.bar_networks([report.NetworkBar("a", LINE, interval=(1, 0))]), "swap its ends"),
         (lambda: report.training_curves({"loss": {"a": (LINE, LINE[:2])}}), "as many values as steps"),
         (lambda: report.attack_curves({"loss": np.full((2, 3), np.nan)}), "finite value in every step"),
         (lambda: report.patching_curves([1, 2, 4], LINE[:2], LINE[:2]), "for each m"),
@@ -219,6 +235,21 @@ def test_bad_input_is_one_clear_line(make: Callable[[], bytes], message: str) ->
     with pytest.raises(ValueError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_bars_of_networks_sum_what_they_show() -> None:
+    names = ("object", "part")
+    one = report.NetworkBar("net", np.array([10.0, 1.0]), null=np.array([2.0, 3.0]), group="g")
+    with Image.open(io.BytesIO(report.bar_networks([one], names=names))) as image:
+        assert "Counts: g, net: 11 (object 10, part 1)" in image.info["Description"]
+        plain = np.asarray(image.convert("RGB"))
+    with Image.open(io.BytesIO(report.bar_networks([one], names=names, subtract_null=True))) as image:
+        assert "Excess over the null: g, net: 6 " in image.info["Description"]
+        less = np.asarray(image.convert("RGB"))
+    part = (213, 94, 0)
+    bars_of, key = (slice(None), slice(0, 300)), (slice(None), slice(-200, None))
+    assert (plain[bars_of] == part).all(axis=-1).any() and (less[key] == part).all(axis=-1).any()
+    assert not (less[bars_of] == part).all(axis=-1).any(), "below its null it adds nothing"
 
 
 def test_transfer_panels_stand_beside_each_other_where_they_fit() -> None:

@@ -111,6 +111,13 @@ def test_embedded_pictures_are_the_figures_at_their_size_on_the_page() -> None:
     assert image["alt"] == "two noises"
 
 
+def test_groups_stand_over_their_columns_and_links_under_the_title() -> None:
+    table = report.Table("t", ("name", "a", "b"), (("row", 1, 2),), groups=(("", 1), ("real & true", 2)))
+    page = report.render(report.Page("p", lead=(table,), links=(("units", "units.html"),)))
+    assert '<th scope="colgroup" colspan="2" class="group">real &amp; true</th></tr>' in page
+    assert Reader(page).loads == ["data:,", "units.html"]
+
+
 def test_a_page_with_everything_pending_renders() -> None:
     claims = tuple(report.Claim(f"claim {i}", None, None, "", None, "pending") for i in range(3))
     stages = (report.Stage("attack", "running"), report.Stage("trace", "to come"))

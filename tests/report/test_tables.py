@@ -2,11 +2,14 @@
 
 import csv
 import io
+import math
 import re
+from typing import Any
 
 import pytest
 
 from jaxinterp import metrics, report
+from tests.conftest import SHARED
 
 ODD = 'a_b & "c", 50 % {x} \\ $ # ~ ^ | * `q` <i>\nline'
 FLAT = " ".join(ODD.split())
@@ -14,8 +17,9 @@ FLAT = " ".join(ODD.split())
 
 def table(**changes) -> report.Table:
     rows = ((ODD, "dog", 12, 0.1234, None), (ODD, "cat", 3, -5.0, "1 to 2"), ("other", "cat", 0, float("nan"), ""))
-    fields = {"title": ODD, "columns": ("network", ODD, "n", "value", "band"), "rows": rows, "caption": ODD}
-    return report.Table(**(fields | {"groups": (("", 2), ("real & true", 3))} | changes))
+    fields: dict[str, Any] = {"groups": (("", 2), ("real & true", 3))}
+    fields |= {"title": ODD, "columns": ("network", ODD, "n", "value", "band"), "rows": rows, "caption": ODD}
+    return report.Table(**(fields | changes))
 
 
 def test_csv_reads_back_with_every_digit():
@@ -102,9 +106,13 @@ def test_dissection_table(rule, cells):
     found = report.dissection_table([two, one], rule=rule, categories=("object", "color"), caption="All.")
     assert found.groups == (("", 2), ("real", 5), ("adversarial", 5), ("noise", 5))
     assert found.rows[0] == ("a", "object", *cells, *cells, None, None, None, None, None)
-    assert found.rows[2][:7] == ("a", "any", 40, 6.0, "3 to 9", 34.0, 21)
+    assert found.rows[2][:7] == ("a", "any", 40, 6.0, "3 to 9", 34.0, 6 if rule == "category" else 4)
     assert found.rows[5][2:12] == (None,) * 10
     assert found.rows[5][12:] == (3, None, None, None, 2)
+    short = report.dissection_table([two, one], rule=rule, categories=("object", "color"), compact=True)
+    assert short.groups == (("", 2), ("real", 3), ("adversarial", 3), ("noise", 3))
+    assert short.rows[0][:5] == ("a", "object", cells[0], f"{cells[1]} ({cells[2]})", cells[4])
+    assert short.rows[5][5:] == (None, None, None, 3, None, 2)
     assert found.caption.startswith("All. A unit counts")
     assert report.latex_table(found).count(r"\cmidrule") == 3
 
@@ -116,3 +124,25 @@ def test_dissection_table_refuses():
         report.dissection_table([])
     with pytest.raises(ValueError, match="sets of different names"):
         report.dissection_table([report.NetworkCounts("a", 1, (counts("real"), counts("real")))])
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real data")
+@pytest.mark.parametrize(("name", "unique"), [("caffe_reference_imagenet", 61), ("ResNet-152-model_places365", 347)])
+def test_published_dissections_keep_their_totals(name: str, unique: int):
+    categories = ("object", "part", "scene", "material", "texture", "color")
+    with (SHARED / "data" / "netdissect_published_results" / f"{name}.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    found = {kind: [row[f"{kind}-label"] for row in rows if float(row[f"{kind}-iou"] or 0) > 0.04] for kind in categories}
+    number = sum(float(row["score"]) > 0.04 for row in rows)
+    none = (math.nan, math.nan, math.nan)
+    counts = report.SetCounts(
+        "real",
+        (number, *none),
+        0,
+        by_category={kind: (len(units), *none) for kind, units in found.items()},
+        unique_by_category={kind: len(set(units)) for kind, units in found.items()},
+    )
+    table = report.dissection_table([report.NetworkCounts(name, len(rows), (counts,))], categories=categories)
+    lines = list(csv.DictReader(io.StringIO(report.csv_table(table), newline="")))
+    assert (lines[-1]["category"], lines[-1]["real: units"], lines[-1]["real: concepts"]) == ("any", str(number), str(unique))
+    assert lines[0]["real: null"] == "" and int(lines[0]["real: units"]) == len(found["object"])
