@@ -3,9 +3,15 @@
 from jaxinterp.data._adversarial import AdversarialSet as AdversarialSet
 from jaxinterp.data._adversarial import adversarial_set as adversarial_set
 from jaxinterp.data._adversarial import finish as finish
+from jaxinterp.data._annotated import AnnotatedImage as AnnotatedImage
+from jaxinterp.data._annotated import AnnotatedImages as AnnotatedImages
+from jaxinterp.data._annotated import NamedLabels as NamedLabels
+from jaxinterp.data._annotated import name_labels as name_labels
 from jaxinterp.data._arrays import from_arrays as from_arrays
 from jaxinterp.data._broden import Broden as Broden
 from jaxinterp.data._broden import broden as broden
+from jaxinterp.data._broden_builder import build_broden as build_broden
+from jaxinterp.data._broden_summary import BrodenSummary as BrodenSummary
 from jaxinterp.data._broden_writer import write_broden as write_broden
 from jaxinterp.data._cache import CachedSource as CachedSource
 from jaxinterp.data._cache import cached as cached
@@ -13,6 +19,10 @@ from jaxinterp.data._concepts import CATEGORIES as CATEGORIES
 from jaxinterp.data._concepts import ConceptTable as ConceptTable
 from jaxinterp.data._folder import ImageFolder as ImageFolder
 from jaxinterp.data._folder import image_folder as image_folder
+from jaxinterp.data._from_ade20k import from_ade20k as from_ade20k
+from jaxinterp.data._from_coco import from_coco as from_coco
+from jaxinterp.data._from_folders import from_texture_folders as from_texture_folders
+from jaxinterp.data._from_label_pngs import from_label_pngs as from_label_pngs
 from jaxinterp.data._loader import TrainingBatches as TrainingBatches
 from jaxinterp.data._loader import batches as batches
 from jaxinterp.data._loader import collate as collate
