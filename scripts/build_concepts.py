@@ -17,7 +17,6 @@ What is used of DATA_DIR, each where it is there:
 import argparse
 import csv
 import pathlib
-from collections.abc import Iterable
 
 from scipy.io import loadmat
 
@@ -42,9 +41,9 @@ CARRIED = ("bag", "purse", "wallet")
 """What a person carries and does not wear."""
 
 
-def sets(folder: pathlib.Path) -> list[Iterable[data.AnnotatedImage]]:
+def sets(folder: pathlib.Path) -> list[data.AnnotatedImages]:
     """The sets that the folder has."""
-    found: list[Iterable[data.AnnotatedImage]] = []
+    found: list[data.AnnotatedImages] = []
     if (coco := folder / "seg_coco").is_dir():
         files = {split: coco / "annotations" / f"instances_{split}.json" for split in ("train2017", "val2017")}
         found += [data.from_coco(file, coco / split) for split, file in files.items() if file.is_file()]

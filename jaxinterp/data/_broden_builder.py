@@ -4,15 +4,16 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import PIL.Image
 from jaxtyping import Integer, UInt8
 
 from jaxinterp.data._annotated import AnnotatedImage, NamedLabels
-from jaxinterp.data._broden import UNLABELLED
 from jaxinterp.data._broden_files import COLUMNS, BrodenFiles, Label
 from jaxinterp.data._broden_summary import BrodenSummary
+from jaxinterp.data._broden_tables import UNLABELLED
 from jaxinterp.data._colors import color_table, name_colors
 from jaxinterp.data._concepts import CATEGORIES
 from jaxinterp.data._images import read_rgb
@@ -182,7 +183,7 @@ def _concepts_of(record: AnnotatedImage, name: str) -> Iterator[tuple[str, Seque
 def _box(image: PIL.Image.Image, crop: bool) -> tuple[float, float, float, float]:
     """The part of an image that becomes the square: left, top, right, bottom."""
     if not crop:
-        return (0, 0, image.width, image.height)
+        return (0.0, 0.0, float(image.width), float(image.height))
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     return (left, top, left + side, top + side)
@@ -195,7 +196,7 @@ def _points(start: float, stop: float, image_size: int, stride: int) -> Integer[
 
 
 def _numbers(
-    given: str | NamedLabels,
+    given: Any,
     category: str,
     name: str,
     image: PIL.Image.Image,

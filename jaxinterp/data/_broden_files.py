@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 from PIL import Image
 
-from jaxinterp.data._broden import INDEX_COLUMNS
+from jaxinterp.data._broden_tables import INDEX_COLUMNS
 
 COLUMNS = ("color", "object", "part", "material", "scene", "texture")
 """The categories in the order of the columns of `index.csv`."""

@@ -3,7 +3,6 @@
 import os
 import pathlib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
 
 import numpy as np
 import PIL.Image
@@ -11,16 +10,16 @@ from jaxtyping import Integer
 
 from jaxinterp.data._annotated import AnnotatedImage, AnnotatedImages, images_in, name_labels, there
 
-Code = TypeVar("Code", int, tuple[int, int, int])
-"""What a label map says at a pixel: a number, or red, green and blue."""
+RGB = tuple[int, int, int]
+"""Red, green and blue, from 0 to 255."""
 
 
 def from_label_pngs(
     images: str | os.PathLike[str],
     labels: str | os.PathLike[str],
-    names: Mapping[str, Mapping[Code, str]],
+    names: Mapping[str, Mapping[int, str]] | Mapping[str, Mapping[RGB, str]],
     *,
-    ignore: Iterable[Code] = (),
+    ignore: Iterable[int | RGB] = (),
     prefix: str | None = None,
 ) -> AnnotatedImages:
     """Images with label maps beside them: grey or palette PNG files of numbers, or PNG files of colours.
@@ -66,7 +65,7 @@ def from_label_pngs(
     return AnnotatedImages(files, read)
 
 
-def _number(code: int | tuple[int, int, int]) -> int:
+def _number(code: int | RGB) -> int:
     if isinstance(code, int):
         return code
     if len(code) != 3 or min(code) < 0 or max(code) > 255:

@@ -66,7 +66,11 @@ def read_image(path: pathlib.Path, *, image_size: int, crop: float) -> UInt8[np.
     Raises:
         ValueError: a truncated or damaged file.
     """
-    pixels = read_rgb(path)
+    return centre_square(read_rgb(path), image_size=image_size, crop=crop)
+
+
+def centre_square(pixels: PIL.Image.Image, *, image_size: int, crop: float) -> UInt8[np.ndarray, "{image_size} {image_size} 3"]:
+    """The centre of an image at the size that a network takes, as `read_image` cuts it."""
     width, height = pixels.size
     short = max(image_size, round(image_size / crop))
     scale = short / min(width, height)
