@@ -15,6 +15,7 @@ from jaxinterp.data._broden_summary import BrodenSummary as BrodenSummary
 from jaxinterp.data._broden_writer import write_broden as write_broden
 from jaxinterp.data._cache import CachedSource as CachedSource
 from jaxinterp.data._cache import cached as cached
+from jaxinterp.data._concept_names import broden_plus_names as broden_plus_names
 from jaxinterp.data._concepts import CATEGORIES as CATEGORIES
 from jaxinterp.data._concepts import ConceptTable as ConceptTable
 from jaxinterp.data._folder import ImageFolder as ImageFolder

@@ -11,10 +11,10 @@ import PIL.Image
 from jaxtyping import Integer, UInt8
 
 from jaxinterp.data._annotated import AnnotatedImage, NamedLabels
-from jaxinterp.data._broden_files import COLUMNS, BrodenFiles, Label
+from jaxinterp.data._broden_files import COLUMNS, BrodenFiles
 from jaxinterp.data._broden_summary import BrodenSummary
-from jaxinterp.data._broden_tables import UNLABELLED
 from jaxinterp.data._colors import color_table, name_colors
+from jaxinterp.data._concept_names import ConceptNames
 from jaxinterp.data._concepts import CATEGORIES
 from jaxinterp.data._images import read_rgb
 
@@ -27,7 +27,7 @@ def build_broden(
     label_stride: int = 2,
     crop: bool = False,
     colors: str | os.PathLike[str] | UInt8[np.ndarray, "32 32 32"] | None = None,
-    rename: Mapping[str, str] | None = None,
+    rename: Mapping[str, str | Mapping[str, str]] | None = None,
     min_images: int = 1,
     splits: Mapping[str, float] | None = None,
 ) -> BrodenSummary:
@@ -48,7 +48,8 @@ def build_broden(
             label is lost, as Broden's own images are.
         colors: the published table of colour names `[32 32 32]`, or its file `w2color.npy`: every pixel of every image that
             has no color concepts of its own is labelled with one of 11 colours.
-        rename: other names for concepts, in every category; the old name becomes a synonym.
+        rename: other names for concepts: old name -> new name in every category, or category -> old name -> new name. An old
+            name with its synonyms, "bag;purse", goes before one without. The old name becomes a synonym.
         min_images: concepts of fewer images are left out, and reported; 10 in Broden.
         splits: the share of each split, by default 0.7 "train" and 0.3 "val" as in Broden. An image's split depends on its name
             alone.
@@ -68,7 +69,7 @@ def build_broden(
     shares = {"train": 0.7, "val": 0.3} if splits is None else splits
     _check_knobs(image_size, label_stride, min_images, shares)
     table = None if colors is None else color_table(colors)
-    names = _Names(rename or {})
+    names = ConceptNames(rename or {})
     summary = BrodenSummary(pathlib.Path(path))
     with BrodenFiles(summary.path, min_images=min_images) as files:
         for place, record in enumerate(_records(sets)):
@@ -82,7 +83,7 @@ def build_broden(
             square = np.array(image.resize((image_size, image_size), PIL.Image.Resampling.BILINEAR, box=box))
             if table is not None and "color" not in layers:
                 seen = name_colors(square[label_stride // 2 :: label_stride, label_stride // 2 :: label_stride], table)
-                layers["color"] = [names.apply(seen.labels, seen.names, f"the colours of {name}")]
+                layers["color"] = [names.apply(seen.labels, seen.names, "color", f"the colours of {name}")]
             files.add(name, square, layers, split=record.split or _split(name, shares))
             summary.add(name, {category: names.found(several) for category, several in layers.items()})
         if not files.num_rows:
@@ -96,49 +97,6 @@ def build_broden(
         numbers = {category: [n for kind, n in kept if kind == category] for category in COLUMNS}
         files.finish(names.labels, {category: several for category, several in numbers.items() if several}, dropped=rare)
     return summary.without([(category, names.labels[number].name) for category, number in sorted(rare)])
-
-
-class _Names:
-    """Label numbers of names, given in the order in which the names are met."""
-
-    def __init__(self, rename: Mapping[str, str]) -> None:
-        self._rename = rename
-        self._numbers: dict[str, int] = {}
-        self.labels: dict[int, Label] = {}
-
-    def number(self, text: str, where: str) -> int:
-        """The number of a name, which synonyms may follow."""
-        first, *others = [part.strip() for part in text.split(";")]
-        if not first or first == UNLABELLED:
-            raise ValueError(f"expected a name of a concept, got {text!r} in {where}; write None for what is no concept.")
-        if first in self._rename:
-            first, others = self._rename[first].strip(), [first, *others]
-        if first not in self._numbers:
-            if len(self._numbers) == 2**16 - 1:
-                raise ValueError(f"expected at most 65535 names, got one more, {first!r}; a label map has 16 bits a pixel.")
-            self._numbers[first] = len(self._numbers) + 1
-        number = self._numbers[first]
-        known = self.labels.get(number, Label(first)).synonyms.split(";")
-        synonyms = dict.fromkeys(word for word in [*known, *others] if word and word != first)
-        self.labels[number] = Label(first, ";".join(synonyms))
-        return number
-
-    def apply(self, labels: Integer[np.ndarray, "h w"], names: Mapping[int, str | None], where: str) -> np.ndarray:
-        """A layer of label numbers, 0 = none."""
-        values, places = np.unique(labels, return_inverse=True)
-        numbers = np.zeros(len(values), np.int64)
-        for place, value in enumerate(values.tolist()):
-            if value not in names:
-                raise ValueError(
-                    f"expected a name for every label, got number {value} without one in {where}; name or ignore it."
-                )
-            if (name := names[value]) is not None:
-                numbers[place] = self.number(name, where)
-        return numbers[places].reshape(labels.shape)
-
-    def found(self, layers: Iterable[np.ndarray]) -> set[str]:
-        """The names that some layers hold."""
-        return {self.labels[number].name for layer in layers for number in np.unique(layer).tolist() if number}
 
 
 def _records(sets: Iterable[AnnotatedImage | Iterable[AnnotatedImage]]) -> Iterator[AnnotatedImage]:
@@ -201,13 +159,13 @@ def _numbers(
     name: str,
     image: PIL.Image.Image,
     points: Sequence[np.ndarray],
-    names: _Names,
+    names: ConceptNames,
 ) -> np.ndarray:
     """One layer as label numbers at the points of the labels."""
     where = f"category {category} of {name}"
     rows, columns = points
     if isinstance(given, str):
-        return np.full((len(rows), len(columns)), names.number(given, where))
+        return np.full((len(rows), len(columns)), names.number(given, category, where))
     if not isinstance(given, NamedLabels):
         raise ValueError(f"expected a name or NamedLabels in {where}, got {type(given).__name__}; write one of them.")
     labels = np.asarray(given.labels)
@@ -216,7 +174,7 @@ def _numbers(
             f"expected whole-numbered labels of {image.height} x {image.width}, the size of the image, in {where}, got "
             f"{labels.dtype} {' x '.join(map(str, labels.shape))}; give each image its own labels."
         )
-    return names.apply(labels[rows[:, None], columns[None, :]].astype(np.int64), given.names, where)
+    return names.apply(labels[rows[:, None], columns[None, :]].astype(np.int64), given.names, category, where)
 
 
 def _split(name: str, shares: Mapping[str, float]) -> str:

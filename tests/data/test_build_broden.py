@@ -109,6 +109,37 @@ def test_sets_share_names(tmp_path):
     assert {row["name"]: row["syns"] for row in read_table(tmp_path / "set" / "label.csv")}["house"] == "dog"
 
 
+def test_a_name_is_changed_in_one_category_or_in_all(tmp_path):
+    bag = AnnotatedImage(PHOTO, {"object": NamedLabels(MASK, {0: "bag", 1: "bag; purse", 2: None})}, "c/1")
+    rename = {"window": "pane", "object": {"house": "home", "window": "window"}, "bag;purse": "purse"}
+    summary = build(tmp_path / "set", [images(), [bag]], rename=rename)
+    assert summary.concepts()["object"] == {"home": 1, "cat": 1, "window": 1, "bag": 1, "purse": 1}
+    assert summary.concepts()["part"] == {"pane": 1}
+    synonyms = {row["name"]: row["syns"] for row in read_table(tmp_path / "set" / "label.csv")}
+    assert synonyms["pane"] == "window" and synonyms["purse"] == "bag"
+    with pytest.raises(ValueError, match="in rename, got 'things'"):
+        build(tmp_path / "other", [images()], rename={"things": {"house": "home"}})
+
+
+def test_names_of_broden_plus(tmp_path):
+    path = tmp_path / "label_assignment.csv"
+    lines = [
+        "dataset,category,raw_label,raw_name,broden_label,broden_name",
+        "ade20k,object,312,house;home,5,building",
+        "ade20k,object,3,abacus,0,-",
+        "ade20k,scene,0,,-1,zen_garden",
+        "ade20k,scene,60,street-s,329,road",
+        "pascal,part,1,window,2,pane",
+    ]
+    path.write_text("\n".join(lines))
+    assert data.broden_plus_names(path) == {"object": {"house;home": "building"}, "scene": {"street-s": "road-s"}}
+    assert data.broden_plus_names(path, dataset="pascal") == {"part": {"window": "pane"}}
+    with pytest.raises(ValueError, match="ade20k, pascal, got 'coco'"):
+        data.broden_plus_names(path, dataset="coco")
+    summary = build(tmp_path / "set", [images()], rename=data.broden_plus_names(path))
+    assert "road-s" in summary.concepts()["scene"] and "house" in summary.concepts()["object"], "synonyms are part of the name"
+
+
 def test_rare_concepts_are_left_out_and_reported(tmp_path):
     hair = [AnnotatedImage(PHOTO, {"part": PARTS, "scene": "room-s"}, f"c/{place}") for place in range(2)]
     bald = AnnotatedImage(PHOTO, {"part": NamedLabels(MASK, {0: None, 1: "ear", 2: "skin"})}, "c/bald")

@@ -63,6 +63,14 @@ def test_parts_lie_on_their_objects(built):
     assert found > 20
 
 
+def test_names_of_broden_plus():
+    renamed = data.broden_plus_names(
+        REAL / "broden_metadata" / "unifiedparsing" / "joint_dataset" / "label_assignment.csv", dataset="ade20k"
+    )
+    assert renamed["object"]["windowpane;window"] == "window" and renamed["part"]["doors"] == "door"
+    assert "abacus" not in renamed["object"] and renamed["scene"]["street-s"] == "street-s"
+
+
 def test_polygons_have_the_areas_that_coco_says():
     found = json.loads((REAL / "seg_coco" / "annotations" / "instances_val2017.json").read_text())
     sizes = {image["id"]: (image["height"], image["width"]) for image in found["images"]}
