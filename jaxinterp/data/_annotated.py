@@ -4,10 +4,12 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Integer, UInt8
+
+from jaxinterp.data._concepts import CATEGORIES
 
 
 class NamedLabels(NamedTuple):
@@ -91,19 +93,32 @@ def name_labels(
     Returns:
         A layer for each category, to be the `concepts` of an `AnnotatedImage`.
 
+    Raises:
+        ValueError: names that are not given by category, or an unknown category.
+
     Example:
         >>> mask = np.array([[0, 1], [1, 2]], np.uint8)
         >>> layers = name_labels(mask, {"object": {1: "building", 2: "building"}, "part": {2: "door"}}, ignore=[0])
         >>> layers["part"].names[1], layers["part"].names[2]
         (None, 'door')
     """
+    check_names(names)
     silent: dict[int, str | None] = dict.fromkeys([*ignore, *(number for known in names.values() for number in known)])
     return {category: NamedLabels(labels, {**silent, **known}) for category, known in names.items()}
 
 
-def images_in(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
-    """The JPEG and PNG files of a folder, in the order of their names."""
-    files = sorted(file for file in there(folder).iterdir() if file.suffix.lower() in (".png", ".jpg", ".jpeg"))
+def check_names(names: Any) -> None:
+    """Raises `ValueError` unless names are given for each category: `{"object": {1: "car"}}`."""
+    if not isinstance(names, Mapping) or not all(isinstance(known, Mapping) for known in names.values()):
+        raise ValueError(f'expected names by category, {{"object": {{1: "car"}}}}, got {str(names)[:60]}; add the category.')
+    if unknown := [category for category in names if category not in CATEGORIES]:
+        raise ValueError(f"expected a category of {', '.join(CATEGORIES)}, got {unknown[0]!r}; write one of them.")
+
+
+def images_in(folder: str | os.PathLike[str], *, below: bool = False) -> list[pathlib.Path]:
+    """The JPEG and PNG files of a folder, with `below` of its sub-folders too, in the order of their names."""
+    found = there(folder).rglob("*") if below else there(folder).iterdir()
+    files = sorted(file for file in found if file.suffix.lower() in (".png", ".jpg", ".jpeg"))
     if not files:
         raise ValueError(f"expected a folder of JPEG or PNG images, got none in {folder}; check the path.")
     return files

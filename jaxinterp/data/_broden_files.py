@@ -154,7 +154,8 @@ class BrodenFiles:
             return
         self._partial.close()
         shutil.rmtree(self.folder / "images")
-        (self.folder / _PARTIAL).unlink()
+        for file in [*self.folder.glob("*.csv"), *self.folder.glob("*.tmp"), self.folder / _PARTIAL]:
+            file.unlink(missing_ok=True)
 
     def _write_labels(self, labels: Mapping[int, Label], numbers: Mapping[str, Sequence[int]]) -> None:
         rows = []

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxinterp import data
+from jaxinterp.data._annotated import check_names
 from jaxinterp.data._from_coco import _runs, fill_polygon, stack_masks
 
 
@@ -211,6 +212,35 @@ def test_bad_label_maps(street):
         data.from_label_pngs(images, street / "grey", names)
     with pytest.raises(ValueError, match="expected a folder of JPEG or PNG images, got none"):
         data.from_label_pngs(street / "grey", street / "grey", names)
+
+
+def test_maps_beside_their_images_and_colours_of_a_palette(street):
+    palette = Image.fromarray(np.array([[0, 1, 2], [2, 1, 0]], np.uint8)).convert("P")
+    palette.putpalette([9, 9, 9, 128, 0, 0, 0, 0, 7])
+    palette.save(street / "images/x_map.png")
+    names = {"object": {(9, 9, 9): "sky", (128, 0, 0): "building"}}
+    images = street / "images"
+    (record,) = data.from_label_pngs(images, images, names, ignore=[(0, 0, 7)], suffix="_map.png")
+    assert layers_of(record, "object")[0].tolist() == [["sky", "building", ""], ["", "building", "sky"]]
+
+
+def test_label_maps_in_sub_folders(street):
+    for kind in ("images", "grey"):
+        (street / kind / "north").mkdir()
+    (street / "images/x.jpg").rename(street / "images/north/x.y.jpg")
+    (street / "grey/x.png").rename(street / "grey/north/x.y_L.png")
+    names = {"object": {0: "sky", 1: "building", 2: "building", 11: "tree"}}
+    (record,) = data.from_label_pngs(street / "images", street / "grey", names, suffix="_L.png", prefix="town")
+    assert record.name == "town/north/x.y" and layers_of(record, "object")[0][1, 2] == "tree"
+    with pytest.raises(ValueError, match=r"expected labels .*north/x\.y\.png of .*x\.y\.jpg, found none; write suffix="):
+        data.from_label_pngs(street / "images", street / "grey", names)
+
+
+def test_names_are_given_by_category():
+    with pytest.raises(ValueError, match=r"names by category, .* got {0: 'sky'}"):
+        check_names({0: "sky"})
+    with pytest.raises(ValueError, match="got 'things'"):
+        check_names({"things": {0: "sky"}})
 
 
 # ADE20K

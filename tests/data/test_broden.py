@@ -279,3 +279,13 @@ def test_writer_refuses(world, written, tmp_path):
     with pytest.raises(ValueError, match="got one without"):
         write_broden(plain, tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_source_that_fails_leaves_an_empty_folder(tmp_path):
+    class Torn(Toy):
+        def __getitem__(self, index: int, /) -> Example:
+            return super().__getitem__(index)._replace(concepts=None if index else self.maps[0])
+
+    with pytest.raises(ValueError, match="got none with example 1"):
+        write_broden(Torn([np.ones((4, 4, 1), np.int32)] * 2), tmp_path / "x")
+    assert list((tmp_path / "x").iterdir()) == []

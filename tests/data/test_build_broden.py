@@ -12,6 +12,7 @@ from PIL import Image
 from jaxinterp import data
 from jaxinterp.data import AnnotatedImage, NamedLabels, build_broden, name_labels
 from jaxinterp.data._broden_builder import _split
+from jaxinterp.data._broden_files import BrodenFiles
 
 PHOTO = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
 MASK = np.repeat(np.array([[0, 1], [1, 2]], np.uint8), 4, 0).repeat(4, 1)
@@ -302,6 +303,13 @@ def test_a_killed_build_is_seen(built, tmp_path):
         data.broden(tmp_path / "set", image_size=8)
     with pytest.raises(ValueError, match="expected an empty folder, got one with files"):
         build(built, [images()])
+
+
+def test_a_build_that_fails_at_its_tables_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(BrodenFiles, "_rows", lambda *_: iter([1]))
+    with pytest.raises(csv.Error):
+        build(tmp_path / "set", [images()])
+    assert list((tmp_path / "set").iterdir()) == []
 
 
 def test_nothing_grows_with_the_number_of_images(tmp_path):
