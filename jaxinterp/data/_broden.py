@@ -1,34 +1,29 @@
 """Reads data sets in the on-disk format of Broden: images with label maps in several categories."""
 
-import csv
 import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, UInt8
 from PIL import Image
 
-from jaxinterp.data._concepts import CATEGORIES, ConceptTable, concept_table
+from jaxinterp.data._broden_tables import INDEX_COLUMNS, pixels, read_codes, read_csv
+from jaxinterp.data._concepts import CATEGORIES, ConceptTable
 from jaxinterp.data._fingerprint import digest, files_digest
-from jaxinterp.data._images import read_image
+from jaxinterp.data._images import centre_square, read_rgb
 from jaxinterp.data._source import Example
-
-INDEX_COLUMNS = ("image", "split", "ih", "iw", "sh", "sw")
-"""The columns of `index.csv` that come before the categories."""
-
-UNLABELLED = "-"
-"""The name that Broden gives to label 0."""
 
 
 class _Row(NamedTuple):
-    """One image: its file, the resolution of its labels, and the items of each category's cell, in the order of the layers."""
+    """One image: its file, its size and that of its labels, and the items of each category's cell, layer by layer."""
 
     number: int
     image: str
+    image_shape: tuple[int, int]
     height: int
     width: int
     items: tuple[tuple[str, ...], ...]
@@ -42,7 +37,7 @@ class Broden:
         path: the folder.
         rows: the images, as `index.csv` lists them.
         layers: how many layers of the concept maps each category takes, category by category.
-        numbers: for each category, label number of the files -> concept number, 0 for labels of other categories.
+        numbers: for each category, label number of the files -> concept number, -1 where the category has no such label.
         concepts: what the numbers in the concept maps mean.
         image_size: side of the images in pixels.
         label_size: side of the concept maps in pixels.
@@ -66,7 +61,7 @@ class Broden:
     @functools.cached_property
     def _fingerprint(self) -> str:
         names = [name for row in self.rows for name in (row.image, *(item for cell in row.items for item in cell))]
-        files = [self.path / "images" / name for name in names if not name.isdigit()]
+        files = [self.path / "images" / name for name in names if not name.isdecimal()]
         tables = sorted(path for path in self.path.glob("*.csv"))
         for file in files:
             _there(file)
@@ -78,7 +73,7 @@ class Broden:
     def __getitem__(self, index: int, /) -> Example:
         """The image at an index; its label is -1, for Broden has concepts and no classes."""
         row = self.rows[index]
-        image = read_image(_there(self.path / "images" / row.image), image_size=self.image_size, crop=1.0)
+        image = self._image(row)
         maps = [np.zeros((self.label_size, self.label_size), np.int32)] * sum(count for _, count in self.layers)
         start = 0
         for (category, count), cell in zip(self.layers, row.items, strict=True):
@@ -87,10 +82,20 @@ class Broden:
             start += count
         return Example(image, -1, -1, row.number, row.number, np.stack(maps, axis=-1))
 
+    def _image(self, row: _Row) -> UInt8[np.ndarray, "s s 3"]:
+        path = _there(self.path / "images" / row.image)
+        image = read_rgb(path)
+        if (image.height, image.width) != row.image_shape:
+            raise ValueError(
+                f"expected an image of {row.image_shape[0]} x {row.image_shape[1]}, as index.csv says, got {image.height} x "
+                f"{image.width}: {path}; correct ih, iw or the file."
+            )
+        return centre_square(image, image_size=self.image_size, crop=1.0)
+
     def _layer(self, row: _Row, category: str, item: str) -> Int32[np.ndarray, "s s"]:
         """One layer of labels as concept numbers: a map from a PNG, or a number that holds for the whole image."""
         size = (self.label_size, self.label_size)
-        if item.isdigit():
+        if item.isdecimal():
             return np.broadcast_to(self._concepts_of(np.full((1, 1), int(item)), row, category, item), size)
         path = _there(self.path / "images" / item)
         try:
@@ -103,6 +108,12 @@ class Broden:
                 f"expected labels of {row.height} x {row.width}, as index.csv says, got {channels.shape[0]} x "
                 f"{channels.shape[1]}: {path}; correct sh, sw or the file."
             )
+        height, width = row.image_shape
+        if abs(height * row.width - width * row.height) > max(height, width):
+            raise ValueError(
+                f"expected labels in the shape of the image, {height} x {width}, got {row.height} x {row.width}: {path}; "
+                f"correct sh, sw in index.csv and the map."
+            )
         side = min(row.height, row.width)
         centres = ((np.arange(self.label_size) + 0.5) * side / self.label_size).astype(np.int64)
         rows, columns = centres + (row.height - side) // 2, centres + (row.width - side) // 2
@@ -111,12 +122,13 @@ class Broden:
 
     def _concepts_of(self, labels: np.ndarray, row: _Row, category: str, item: str) -> np.ndarray:
         table = self.numbers[category]
-        if labels.max() >= len(table):
+        concepts = table[np.minimum(labels, len(table) - 1)]
+        if concepts.min() < 0:
             raise ValueError(
-                f"expected labels up to {len(table) - 1} in category {category}, got {labels.max()} in {item!r} "
-                f"of {row.image}; add the label to c_{category}.csv."
+                f"expected labels that c_{category}.csv names, got {labels[concepts < 0].max()} in {item!r} of {row.image}; "
+                f"add it to that file."
             )
-        return table[labels]
+        return concepts
 
 
 def broden(
@@ -145,7 +157,9 @@ def broden(
         The source. It has no classes, and every label is -1; the id of an image is its place in `index.csv`.
 
     Raises:
-        ValueError: a missing folder or file, a missing column, an unknown split or category, a label without a name.
+        ValueError: a missing folder or file, a table that is no CSV or lacks a column or cells, an unknown split or category, a
+            category without labels; when an image is read, a file that is missing, damaged or of another size than the index
+            says, a label without a name.
 
     References:
         David Bau, Bolei Zhou, Aditya Khosla, Aude Oliva, Antonio Torralba, "Network Dissection: Quantifying
@@ -154,7 +168,7 @@ def broden(
     folder = pathlib.Path(path)
     if not folder.is_dir():
         raise ValueError(f"expected a folder in Broden's format, found none at {folder}; give the folder that holds index.csv.")
-    rows = list(_read_csv(folder / "index.csv", INDEX_COLUMNS))
+    rows = list(read_csv(folder / "index.csv", INDEX_COLUMNS))
     if not rows:
         raise ValueError(f"expected images in {folder / 'index.csv'}, got none; write the data set again.")
     found = [name for name in rows[0] if name not in INDEX_COLUMNS]
@@ -165,55 +179,21 @@ def broden(
         raise ValueError(f"expected a category of {', '.join(categories)} in index.csv, it has: {', '.join(found)}.")
     if split is not None and split not in (splits := sorted({row["split"] for row in rows})):
         raise ValueError(f"unknown split {split!r}; index.csv has: {', '.join(splits)}.")
-    numbers, concepts = _tables(folder, wanted)
+    numbers, concepts = read_codes(folder, wanted)
     parsed = tuple(
         _Row(
             number,
             row["image"],
-            _pixels(row, "sh"),
-            _pixels(row, "sw"),
-            tuple(tuple(item for item in (row[category] or "").split(";") if item) for category in wanted),
+            (pixels(row, "ih"), pixels(row, "iw")),
+            pixels(row, "sh"),
+            pixels(row, "sw"),
+            tuple(tuple(item.strip() for item in row[category].split(";") if item.strip()) for category in wanted),
         )
         for number, row in enumerate(rows)
         if split in (None, row["split"])
     )
     layers = tuple((category, max(1, *(len(row.items[place]) for row in parsed))) for place, category in enumerate(wanted))
     return Broden(folder, parsed, layers, numbers, concepts, image_size, label_size or image_size)
-
-
-def _tables(folder: pathlib.Path, categories: Iterable[str]) -> tuple[dict[str, np.ndarray], ConceptTable]:
-    """For each category the concept number of every label number, and the names of the concepts."""
-    names: dict[str, tuple[str, ...]] = {}
-    numbers: dict[str, np.ndarray] = {}
-    first = 1
-    for category in categories:
-        rows = sorted(
-            (int(row["code"]), int(row["number"]), row["name"])
-            for row in _read_csv(folder / f"c_{category}.csv", ("code", "number", "name"))
-        )
-        rows = [row for row in rows if row[1] != 0]
-        table = np.zeros(max((number for _, number, _ in rows), default=0) + 1, np.int32)
-        for place, (_, number, _) in enumerate(rows):
-            table[number] = first + place
-        names[category], numbers[category] = tuple(name for *_, name in rows), table
-        first += len(rows)
-    return numbers, concept_table(names)
-
-
-def _read_csv(path: pathlib.Path, columns: Sequence[str]) -> Iterable[dict[str, str]]:
-    if not path.is_file():
-        raise ValueError(f"expected {path.name} of a data set in Broden's format, found none in {path.parent}.")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
-            raise ValueError(f"expected a column {missing[0]!r} in {path}, got: {', '.join(reader.fieldnames or ())}.")
-        yield from reader
-
-
-def _pixels(row: dict[str, str], column: str) -> int:
-    if not (row[column] or "").isdigit() or int(row[column]) == 0:
-        raise ValueError(f"expected a number of pixels in column {column}, got {row[column]!r} for {row['image']}.")
-    return int(row[column])
 
 
 def _there(path: pathlib.Path) -> pathlib.Path:

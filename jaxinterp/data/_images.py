@@ -66,18 +66,27 @@ def read_image(path: pathlib.Path, *, image_size: int, crop: float) -> UInt8[np.
     Raises:
         ValueError: a truncated or damaged file.
     """
-    try:
-        with PIL.Image.open(path) as image:
-            image.load()
-            pixels = _to_rgb(image)
-    except _DAMAGED as error:
-        raise ValueError(f"expected a whole image, got a damaged one ({_reason(error)}): {path}; fetch it again.") from error
+    return centre_square(read_rgb(path), image_size=image_size, crop=crop)
+
+
+def centre_square(pixels: PIL.Image.Image, *, image_size: int, crop: float) -> UInt8[np.ndarray, "{image_size} {image_size} 3"]:
+    """The centre of an image at the size that a network takes, as `read_image` cuts it."""
     width, height = pixels.size
     short = max(image_size, round(image_size / crop))
     scale = short / min(width, height)
     pixels = pixels.resize((max(short, round(width * scale)), max(short, round(height * scale))), PIL.Image.Resampling.BILINEAR)
     left, top = (pixels.width - image_size) // 2, (pixels.height - image_size) // 2
     return np.array(pixels.crop((left, top, left + image_size, top + image_size)))
+
+
+def read_rgb(path: pathlib.Path) -> PIL.Image.Image:
+    """An image file as 8-bit RGB at its own size; raises `ValueError` for a truncated or damaged file."""
+    try:
+        with PIL.Image.open(path) as image:
+            image.load()
+            return _to_rgb(image)
+    except _DAMAGED as error:
+        raise ValueError(f"expected a whole image, got a damaged one ({_reason(error)}): {path}; fetch it again.") from error
 
 
 def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:

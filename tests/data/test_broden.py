@@ -186,7 +186,19 @@ def test_missing_things_are_named(handmade, tmp_path):
         ("image,split", "file,split", "column 'image'"),
         (",3,4,,set", ",5,4,,set", "as index.csv says"),
         (",6,8,3,4,,set", ",6,8,x,4,,set", "column sh, got 'x'"),
-        ("png;7,7", "png;7,8", "labels up to 7 in category material, got 8"),
+        (",6,8,3,4,,set", ",6,9,3,4,,set", "image of 6 x 9, as index.csv says, got 6 x 8"),
+        (
+            "6,8,3,4,,set/a_object.png;7,7,",
+            "6,8,3,4,,set/a_object.png;7,7",
+            "expected 10 cells in line 2 of .*index.csv, got fewer",
+        ),
+        ("png;7,7,", "png;7,7,,,", "expected 10 cells in line 2 of .*index.csv, got more"),
+        ("set/a.png,", '"set/a.png,', "expected CSV in UTF-8"),
+        ("6,8,3,4,,set/a_object.png", "6,8,3,4,,set/b.png", "expected labels of 3 x 4"),
+        ("a_object.png;7,7", "a_object.png;7,5", r"c_material.csv names, got 5 in '5' of set/a.png"),
+        ("a_object.png;7,7", "no_such.png;7,7", "found none at .*no_such.png"),
+        ("set/a.png", "set/c.png", "found none at .*c.png"),
+        ("png;7,7", "png;7,8", r"c_material.csv names, got 8 in .8. of set/a.png"),
         ("color,object,material,scene", "colour,thing,stuff,place", "it has: colour"),
     ],
 )
@@ -196,6 +208,59 @@ def test_wrong_index(handmade, old, new, message):
     (handmade / "index.csv").write_text(text.replace(old, new, 1))
     with pytest.raises(ValueError, match=message):
         broden(handmade, image_size=6)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("code,number,name\none,300,hut\n", "number up to 65535 in column code of .*c_scene.csv, got 'one'"),
+        ("code,number,name\n1,-3,hut\n", "column number of .*c_scene.csv, got '-3'"),
+        ("code,number,name\n1,999999999,hut\n", "number up to 65535"),
+        ("code,number,name\n1,300\n", "expected 3 cells in line 2 of .*c_scene.csv, got fewer"),
+        ("code,number,name\n1,300,\n", "expected one name for each label, got '' for label 300"),
+        ("code,number,name\n1,300,hut\n2,300,shed\n", "got 'shed' for label 300"),
+        ("code,number,name\n", "expected labels in .*c_scene.csv, got none; leave 'scene' out"),
+        ("code,name\n1,hut\n", "column 'number'"),
+        ('code,number,name\n1,300,"hut\n', "expected CSV in UTF-8"),
+        ("", "column 'code'"),
+    ],
+)
+def test_wrong_table(handmade, text, message):
+    (handmade / "c_scene.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        broden(handmade, image_size=6)
+    assert len(broden(handmade, image_size=6, categories=("object",))) == 2
+
+
+def test_bytes_that_are_no_text(handmade):
+    (handmade / "c_scene.csv").write_bytes(b"code,number,name\n1,300,caf\xe9\n")
+    with pytest.raises(ValueError, match=r"expected CSV in UTF-8, could not read line 1 of .*c_scene\.csv"):
+        broden(handmade, image_size=6)
+
+
+def test_a_mark_of_byte_order_and_carriage_returns_are_read_over(handmade):
+    for path in handmade.glob("*.csv"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert names_at(broden(handmade, image_size=6), 0, 0, index=1) == {
+        ("color", "red-c"),
+        ("color", "blue-c"),
+        ("scene", "hut"),
+    }
+
+
+def test_labels_must_have_the_shape_of_the_image(handmade):
+    text = (handmade / "index.csv").read_text()
+    (handmade / "index.csv").write_text(text.replace(",6,8,3,4,,set", ",6,8,3,2,,set"))
+    Image.fromarray(np.zeros((3, 2, 3), np.uint8)).save(handmade / "images" / "set" / "a_object.png")
+    with pytest.raises(ValueError, match="expected labels in the shape of the image, 6 x 8, got 3 x 2"):
+        broden(handmade, image_size=6)[0]
+
+
+def test_a_zero_in_a_cell_is_no_label(handmade):
+    """Network Dissection writes the labels that it leaves out as 0."""
+    text = (handmade / "index.csv").read_text()
+    (handmade / "index.csv").write_text(text.replace("2;5,", "0;5,"))
+    assert names_at(broden(handmade, image_size=6), 0, 0, index=1) == {("color", "red-c"), ("scene", "hut")}
 
 
 def test_damaged_label_map(handmade):
@@ -214,3 +279,13 @@ def test_writer_refuses(world, written, tmp_path):
     with pytest.raises(ValueError, match="got one without"):
         write_broden(plain, tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_source_that_fails_leaves_an_empty_folder(tmp_path):
+    class Torn(Toy):
+        def __getitem__(self, index: int, /) -> Example:
+            return super().__getitem__(index)._replace(concepts=None if index else self.maps[0])
+
+    with pytest.raises(ValueError, match="got none with example 1"):
+        write_broden(Torn([np.ones((4, 4, 1), np.int32)] * 2), tmp_path / "x")
+    assert list((tmp_path / "x").iterdir()) == []
