@@ -13,6 +13,8 @@ from jaxinterp.metrics._consistency import unbiased_level_consistency as unbiase
 from jaxinterp.metrics._consistency_study import ConsistencyStudy as ConsistencyStudy
 from jaxinterp.metrics._consistency_study import Effect as Effect
 from jaxinterp.metrics._consistency_study import consistency_study as consistency_study
+from jaxinterp.metrics._deletion import DeletionInsertion as DeletionInsertion
+from jaxinterp.metrics._deletion import deletion_insertion as deletion_insertion
 from jaxinterp.metrics._dissection import Detectors as Detectors
 from jaxinterp.metrics._dissection import detectors as detectors
 from jaxinterp.metrics._dissection import iou_table as iou_table
@@ -28,6 +30,8 @@ from jaxinterp.metrics._intervals import bootstrap_difference as bootstrap_diffe
 from jaxinterp.metrics._intervals import bootstrap_interval as bootstrap_interval
 from jaxinterp.metrics._intervals import proportion_interval as proportion_interval
 from jaxinterp.metrics._intervals import wilson_interval as wilson_interval
+from jaxinterp.metrics._localization import Localization as Localization
+from jaxinterp.metrics._localization import localization as localization
 from jaxinterp.metrics._representation import RealFeatures as RealFeatures
 from jaxinterp.metrics._representation import RepresentationConsistency as RepresentationConsistency
 from jaxinterp.metrics._representation import representation_consistency as representation_consistency
