@@ -22,6 +22,8 @@ from jaxinterp.metrics._dissection_null import NullCount as NullCount
 from jaxinterp.metrics._dissection_null import PermutedNull as PermutedNull
 from jaxinterp.metrics._dissection_null import permuted_null as permuted_null
 from jaxinterp.metrics._dissection_null import tally_of_masks as tally_of_masks
+from jaxinterp.metrics._hierarchy import hierarchy as hierarchy
+from jaxinterp.metrics._hierarchy import read_hierarchy as read_hierarchy
 from jaxinterp.metrics._intervals import Discoveries as Discoveries
 from jaxinterp.metrics._intervals import Interval as Interval
 from jaxinterp.metrics._intervals import auroc as auroc
@@ -54,5 +56,9 @@ from jaxinterp.metrics._taxonomy import ilsvrc_wnids as ilsvrc_wnids
 from jaxinterp.metrics._taxonomy import path_lengths as path_lengths
 from jaxinterp.metrics._taxonomy import superclasses as superclasses
 from jaxinterp.metrics._taxonomy import wordnet_taxonomy as wordnet_taxonomy
+from jaxinterp.metrics._taxonomy_similarity import information_content as information_content
+from jaxinterp.metrics._taxonomy_similarity import lin as lin
+from jaxinterp.metrics._taxonomy_similarity import taxonomy_similarity as taxonomy_similarity
+from jaxinterp.metrics._taxonomy_similarity import wu_palmer as wu_palmer
 from jaxinterp.metrics._unit_classes import ImagePool as ImagePool
 from jaxinterp.metrics._unit_classes import TopImages as TopImages
