@@ -1,5 +1,10 @@
 """Figures of merit: taxonomy, consistency, representation, intervals, success, dissection, detectors, certificates."""
 
+from jaxinterp.metrics._average_precision import PreciseConcepts as PreciseConcepts
+from jaxinterp.metrics._average_precision import PrecisionNull as PrecisionNull
+from jaxinterp.metrics._average_precision import average_precision as average_precision
+from jaxinterp.metrics._average_precision import precise_concepts as precise_concepts
+from jaxinterp.metrics._average_precision import precision_null as precision_null
 from jaxinterp.metrics._bins import Curve as Curve
 from jaxinterp.metrics._consistency import Null as Null
 from jaxinterp.metrics._consistency import class_distribution as class_distribution
@@ -22,6 +27,10 @@ from jaxinterp.metrics._dissection_null import NullCount as NullCount
 from jaxinterp.metrics._dissection_null import PermutedNull as PermutedNull
 from jaxinterp.metrics._dissection_null import permuted_null as permuted_null
 from jaxinterp.metrics._dissection_null import tally_of_masks as tally_of_masks
+from jaxinterp.metrics._formulas import OPERATORS as OPERATORS
+from jaxinterp.metrics._formulas import Formulas as Formulas
+from jaxinterp.metrics._formulas import formula_texts as formula_texts
+from jaxinterp.metrics._formulas import formulas as formulas
 from jaxinterp.metrics._hierarchy import hierarchy as hierarchy
 from jaxinterp.metrics._hierarchy import read_hierarchy as read_hierarchy
 from jaxinterp.metrics._intervals import Discoveries as Discoveries
@@ -32,6 +41,8 @@ from jaxinterp.metrics._intervals import bootstrap_difference as bootstrap_diffe
 from jaxinterp.metrics._intervals import bootstrap_interval as bootstrap_interval
 from jaxinterp.metrics._intervals import proportion_interval as proportion_interval
 from jaxinterp.metrics._intervals import wilson_interval as wilson_interval
+from jaxinterp.metrics._label_stability import LabelStability as LabelStability
+from jaxinterp.metrics._label_stability import label_stability as label_stability
 from jaxinterp.metrics._localization import Localization as Localization
 from jaxinterp.metrics._localization import localization as localization
 from jaxinterp.metrics._representation import RealFeatures as RealFeatures

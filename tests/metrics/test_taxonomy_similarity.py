@@ -154,7 +154,7 @@ def test_an_ic_file_of_nltk(tmp_path):
     shared = max(content[node] for node in _above(taxonomy, dog) & _above(taxonomy, cat) & above)
     expected = 2 * shared / (content[dog] + content[cat])
     assert lin(taxonomy, content)[0, 1] == pytest.approx(expected)
-    (tmp_path / "bad.dat").write_text("header\nnot numbers at all\n")
+    (tmp_path / "bad.dat").write_text("header\n1740n many\n")
     with pytest.raises(ValueError, match=r"such as nltk's ic-brown\.dat"):
         information_content(taxonomy, ic=tmp_path / "bad.dat")
 
