@@ -1,5 +1,7 @@
 """Figures of merit: taxonomy, consistency, representation, intervals, success, dissection, detectors, certificates."""
 
+from jaxinterp.metrics._ablation import AblationEffect as AblationEffect
+from jaxinterp.metrics._ablation import ablation_effect as ablation_effect
 from jaxinterp.metrics._average_precision import PreciseConcepts as PreciseConcepts
 from jaxinterp.metrics._average_precision import PrecisionNull as PrecisionNull
 from jaxinterp.metrics._average_precision import average_precision as average_precision

@@ -15,6 +15,8 @@ from jaxinterp.report._curves import patching_curves as patching_curves
 from jaxinterp.report._curves import roc_curve as roc_curve
 from jaxinterp.report._curves import success_curve as success_curve
 from jaxinterp.report._curves import training_curves as training_curves
+from jaxinterp.report._explanation import ExplainingUnit as ExplainingUnit
+from jaxinterp.report._explanation import explanation_figure as explanation_figure
 from jaxinterp.report._methods import methods_paragraph as methods_paragraph
 from jaxinterp.report._page import render as render
 from jaxinterp.report._page import write as write

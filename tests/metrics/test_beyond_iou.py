@@ -117,7 +117,8 @@ def _brute(mask, concepts, unit, firsts):
     """Every formula from pixels: (IoU, operator, a, b)."""
     carries = {c: (concepts == c).any(axis=-1) for c in range(1, 7)}
     in_image = {
-        name: np.isin(concepts, [c for c in range(7) if CATEGORIES[c] == name]).any(axis=(1, 2, 3)) for name in CATEGORIES
+        name: np.asarray(np.isin(concepts, [c for c in range(7) if CATEGORIES[c] == name]).any(axis=(1, 2, 3)))
+        for name in CATEGORIES
     }
     found = []
     for how, a, b in itertools.product(range(3), firsts, range(1, 7)):
@@ -179,7 +180,8 @@ def test_stability_equals_dissection_of_repeated_images():
     for _ in range(8):
         weight = np.bincount(rng.integers(0, 12, 12), minlength=12)[np.arange(24) // 2]
         rows = np.repeat(np.arange(24), weight)
-        tally = tally_of_masks(MaskSet(*(array[rows] for array in stored[:4]), SIDE), CATEGORIES)
+        fields = ("id", "source_id", "mask", "concepts")
+        tally = tally_of_masks(stored._replace(**{name: getattr(stored, name)[rows] for name in fields}), CATEGORIES)
         again = detectors(tally, min_images=1)
         kept.append(again.concept == found.concept)
         detected.append(kept[-1] & (again.iou > 0.1))
