@@ -4,6 +4,13 @@ Each is a `Statistic`: one pass over a data set computes any number of them, and
 devices or several runs. Adversarial images carry the concept maps of the images they were made from.
 """
 
+from jaxinterp.activations._concept_histogram import ConceptHistogram as ConceptHistogram
+from jaxinterp.activations._concept_histogram import concept_histogram as concept_histogram
+from jaxinterp.activations._concept_histogram import histogram_edges as histogram_edges
+from jaxinterp.activations._discrepancy import DiscrepancyMaps as DiscrepancyMaps
+from jaxinterp.activations._discrepancy import discrepancy_maps as discrepancy_maps
+from jaxinterp.activations._discrepancy import discrepancy_on_image as discrepancy_on_image
+from jaxinterp.activations._discrepancy import discrepancy_regions as discrepancy_regions
 from jaxinterp.activations._masks import MaskSet as MaskSet
 from jaxinterp.activations._masks import masks as masks
 from jaxinterp.activations._pooled import mean_pooled as mean_pooled

@@ -1,5 +1,12 @@
 """Figures of merit: taxonomy, consistency, representation, intervals, success, dissection, detectors, certificates."""
 
+from jaxinterp.metrics._ablation import AblationEffect as AblationEffect
+from jaxinterp.metrics._ablation import ablation_effect as ablation_effect
+from jaxinterp.metrics._average_precision import PreciseConcepts as PreciseConcepts
+from jaxinterp.metrics._average_precision import PrecisionNull as PrecisionNull
+from jaxinterp.metrics._average_precision import average_precision as average_precision
+from jaxinterp.metrics._average_precision import precise_concepts as precise_concepts
+from jaxinterp.metrics._average_precision import precision_null as precision_null
 from jaxinterp.metrics._bins import Curve as Curve
 from jaxinterp.metrics._consistency import Null as Null
 from jaxinterp.metrics._consistency import class_distribution as class_distribution
@@ -13,6 +20,8 @@ from jaxinterp.metrics._consistency import unbiased_level_consistency as unbiase
 from jaxinterp.metrics._consistency_study import ConsistencyStudy as ConsistencyStudy
 from jaxinterp.metrics._consistency_study import Effect as Effect
 from jaxinterp.metrics._consistency_study import consistency_study as consistency_study
+from jaxinterp.metrics._deletion import DeletionInsertion as DeletionInsertion
+from jaxinterp.metrics._deletion import deletion_insertion as deletion_insertion
 from jaxinterp.metrics._dissection import Detectors as Detectors
 from jaxinterp.metrics._dissection import detectors as detectors
 from jaxinterp.metrics._dissection import iou_table as iou_table
@@ -22,6 +31,12 @@ from jaxinterp.metrics._dissection_null import NullCount as NullCount
 from jaxinterp.metrics._dissection_null import PermutedNull as PermutedNull
 from jaxinterp.metrics._dissection_null import permuted_null as permuted_null
 from jaxinterp.metrics._dissection_null import tally_of_masks as tally_of_masks
+from jaxinterp.metrics._formulas import OPERATORS as OPERATORS
+from jaxinterp.metrics._formulas import Formulas as Formulas
+from jaxinterp.metrics._formulas import formula_texts as formula_texts
+from jaxinterp.metrics._formulas import formulas as formulas
+from jaxinterp.metrics._hierarchy import hierarchy as hierarchy
+from jaxinterp.metrics._hierarchy import read_hierarchy as read_hierarchy
 from jaxinterp.metrics._intervals import Discoveries as Discoveries
 from jaxinterp.metrics._intervals import Interval as Interval
 from jaxinterp.metrics._intervals import auroc as auroc
@@ -30,6 +45,10 @@ from jaxinterp.metrics._intervals import bootstrap_difference as bootstrap_diffe
 from jaxinterp.metrics._intervals import bootstrap_interval as bootstrap_interval
 from jaxinterp.metrics._intervals import proportion_interval as proportion_interval
 from jaxinterp.metrics._intervals import wilson_interval as wilson_interval
+from jaxinterp.metrics._label_stability import LabelStability as LabelStability
+from jaxinterp.metrics._label_stability import label_stability as label_stability
+from jaxinterp.metrics._localization import Localization as Localization
+from jaxinterp.metrics._localization import localization as localization
 from jaxinterp.metrics._representation import RealFeatures as RealFeatures
 from jaxinterp.metrics._representation import RepresentationConsistency as RepresentationConsistency
 from jaxinterp.metrics._representation import representation_consistency as representation_consistency
@@ -52,5 +71,9 @@ from jaxinterp.metrics._taxonomy import ilsvrc_wnids as ilsvrc_wnids
 from jaxinterp.metrics._taxonomy import path_lengths as path_lengths
 from jaxinterp.metrics._taxonomy import superclasses as superclasses
 from jaxinterp.metrics._taxonomy import wordnet_taxonomy as wordnet_taxonomy
+from jaxinterp.metrics._taxonomy_similarity import information_content as information_content
+from jaxinterp.metrics._taxonomy_similarity import lin as lin
+from jaxinterp.metrics._taxonomy_similarity import taxonomy_similarity as taxonomy_similarity
+from jaxinterp.metrics._taxonomy_similarity import wu_palmer as wu_palmer
 from jaxinterp.metrics._unit_classes import ImagePool as ImagePool
 from jaxinterp.metrics._unit_classes import TopImages as TopImages

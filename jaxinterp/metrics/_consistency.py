@@ -73,16 +73,24 @@ def level_consistency(distribution: Float[np.ndarray, "*b k"], similarity: Float
 
     Args:
         distribution: `p`, class distribution of the top images.
-        similarity: `D`.
+        similarity: `D`, of `similarity`, `taxonomy_similarity`, or any other matrix.
 
     Returns:
         LC of each distribution: the squared norm and not its root, our reading (a root could not reach the printed .018
         with 1 000 classes).
 
+    Raises:
+        ValueError: a similarity of another size than the distribution.
+
     References:
         Y. Dong, H. Su, J. Zhu, F. Bao, Towards Interpretable Deep Neural Networks by Leveraging Adversarial Examples,
         arXiv 1708.05493, 2017, Fig. 8.
     """
+    if similarity.shape != (distribution.shape[-1],) * 2:
+        raise ValueError(
+            f"expected a similarity of {distribution.shape[-1]} x {distribution.shape[-1]} classes, got {similarity.shape}; "
+            "write a row and a column for each class of the distribution."
+        )
     return np.asarray(np.einsum("...i,...i->...", distribution @ similarity, distribution))
 
 
@@ -91,18 +99,21 @@ def unbiased_level_consistency(
 ) -> Float[np.ndarray, "*b"]:
     """LC without the bias of few images, `LC_U = (n p^T D p - 1) / (n - 1)`: the mean of D over distinct pairs.
 
-    Its expectation does not depend on `n`, unlike that of `level_consistency`. Ours, not the paper's.
+    Its expectation does not depend on `n`, unlike that of `level_consistency`. Ours, not the paper's. Where D is not 1 on its
+    diagonal, the 1 is `sum_i p_i D_ii`.
 
     Args:
         distribution: `p`.
-        similarity: `D`, with ones on its diagonal.
+        similarity: `D`.
         n: number of top images; for weighted images the effective number, one over the sum of squared weights.
 
     Returns:
         LC_U; NaN where `n` is 1 or less.
     """
     pairs = np.asarray(n, dtype=np.float64) - 1
-    return np.asarray((n * level_consistency(distribution, similarity) - 1) / np.where(pairs > 1e-9, pairs, np.nan))
+    diagonal = np.diagonal(similarity)
+    own = 1.0 if (diagonal == 1).all() else distribution @ diagonal
+    return np.asarray((n * level_consistency(distribution, similarity) - own) / np.where(pairs > 1e-9, pairs, np.nan))
 
 
 def level_floor(n: int) -> float:

@@ -110,7 +110,7 @@ def permuted_null(
         raise ValueError(f"expected num_draws >= 5, got {num_draws}; write 20 or more.")
     if len(first) < 2:
         raise ValueError(f"expected at least 2 source images to permute, got {len(first)}; take more images.")
-    pairs = _Pairs(masks, categories)
+    pairs = MaskPairs(masks, categories)
     found = detectors(pairs.tally(np.arange(len(source))), threshold=threshold, min_images=min_images)
     best, null = [], []
     for draw in range(num_draws):
@@ -151,7 +151,7 @@ def tally_of_masks(masks: MaskSet, categories: tuple[str, ...], *, pairing: Int[
     rows = np.arange(len(masks.id)) if pairing is None else np.asarray(pairing)
     if rows.shape != masks.id.shape:
         raise ValueError(f"expected a pairing of {len(masks.id)} rows, got shape {rows.shape}.")
-    return _Pairs(masks, categories).tally(rows)
+    return MaskPairs(masks, categories).tally(rows)
 
 
 def tail_p_values(observed: Float64[np.ndarray, "u"], draws: Float64[np.ndarray, "d u"]) -> Float64[np.ndarray, "u"]:
@@ -195,7 +195,7 @@ def _beside(observed: int, null: list[int]) -> NullCount:
     return NullCount(observed, float(np.mean(null)), float(low), float(high))
 
 
-class _Pairs:
+class MaskPairs:
     """Masks as a list of (image, pixel, unit), which are few (0.5 % of the pixels), and label maps to look up."""
 
     def __init__(self, masks: MaskSet, categories: tuple[str, ...]) -> None:

@@ -18,11 +18,11 @@ class Taxonomy(NamedTuple):
     """Classes and every synset above them.
 
     Attributes:
-        wnids: WordNet 3.0 noun id of each class ("n02084071"), index = label.
+        wnids: WordNet 3.0 noun id of each class ("n02084071"), index = label; in a hierarchy of one's own the node's id.
         names: first lemma of each class.
         parents: wnid -> wnids of its hypernyms and instance hypernyms, for the classes and all above them.
         lemmas: wnid -> first lemma, for the same synsets.
-        corpus: "nltk" or "shipped", where the hypernyms were read.
+        corpus: "nltk" or "shipped", where the hypernyms were read, or "given" for a hierarchy of one's own.
     """
 
     wnids: tuple[str, ...]
@@ -93,14 +93,9 @@ def path_lengths(taxonomy: Taxonomy) -> Int[np.ndarray, "k k"]:
     Raises:
         ValueError: two classes without a common hypernym.
     """
-    below: dict[str, list[tuple[int, int]]] = {}
-    for i, wnid in enumerate(taxonomy.wnids):
-        for ancestor, height in _heights(taxonomy.parents, wnid).items():
-            below.setdefault(ancestor, []).append((i, height))
     far = 1 << 20
     lengths = np.full((len(taxonomy.wnids),) * 2, far, dtype=np.int32)
-    for members in below.values():
-        rows, heights = np.asarray(members, dtype=np.int32).T
+    for rows, heights in ancestors(taxonomy).values():
         block = np.ix_(rows, rows)
         lengths[block] = np.minimum(lengths[block], heights[:, None] + heights[None, :])
     if lengths.max() == far:
@@ -108,6 +103,16 @@ def path_lengths(taxonomy: Taxonomy) -> Int[np.ndarray, "k k"]:
         pair = f"{taxonomy.wnids[i]} and {taxonomy.wnids[j]}"
         raise ValueError(f"expected classes under one root, got {pair} without a common hypernym; leave one of them out.")
     return lengths
+
+
+def ancestors(taxonomy: Taxonomy) -> dict[str, tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]]:
+    """Every node -> the classes below it, itself included, and the least number of edges from each up to it."""
+    below: dict[str, list[tuple[int, int]]] = {}
+    for i, wnid in enumerate(taxonomy.wnids):
+        for ancestor, height in _heights(taxonomy.parents, wnid).items():
+            below.setdefault(ancestor, []).append((i, height))
+    pairs = {node: np.asarray(members, dtype=np.int32).T for node, members in below.items()}
+    return {node: (rows, heights) for node, (rows, heights) in pairs.items()}
 
 
 def superclasses(taxonomy: Taxonomy, counts: Int[np.ndarray, " k"], *, min_images: int = 20) -> Superclasses:

@@ -19,6 +19,8 @@ from jaxinterp.report._dissection_table import Count as Count
 from jaxinterp.report._dissection_table import NetworkCounts as NetworkCounts
 from jaxinterp.report._dissection_table import SetCounts as SetCounts
 from jaxinterp.report._dissection_table import dissection_table as dissection_table
+from jaxinterp.report._explanation import ExplainingUnit as ExplainingUnit
+from jaxinterp.report._explanation import explanation_figure as explanation_figure
 from jaxinterp.report._gallery import unit_gallery as unit_gallery
 from jaxinterp.report._gallery import write_unit_gallery as write_unit_gallery
 from jaxinterp.report._gallery_records import Column as Column

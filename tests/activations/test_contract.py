@@ -63,6 +63,19 @@ def _masks():
     return MaskSet(SCENE.id[order], SCENE.id[order], np.packbits(np.stack(masks), axis=1), concepts, IMAGE_SIZE)
 
 
+EDGES = activations.histogram_edges(SCENE.maps.max(axis=(1, 2))[::2], num_bins=6)
+
+
+def _concept_histogram():
+    value, present = SCENE.maps.max(axis=(1, 2)), np.zeros((len(SCENE), len(CATEGORIES)), bool)
+    for row, concepts in enumerate(SCENE.concepts):
+        present[row, np.unique(concepts)] = True
+    present[:, 0] = True
+    bins = (value[:, :, None] > EDGES[None]).sum(axis=2)
+    one_hot = bins[:, :, None] == np.arange(6)[None, None]
+    return activations.ConceptHistogram(np.einsum("nq,nub->qub", present, one_hot, dtype=np.int64), EDGES)
+
+
 def _mean():
     return SCENE.maps.astype(np.float64).mean(axis=(1, 2))
 
@@ -82,6 +95,10 @@ TABLE = {
     "tally": (
         lambda: activations.tally(LAYER, categories=CATEGORIES, max_present=7, **DISSECT),
         lambda: tally_loop(SCENE, THRESHOLDS, image_size=IMAGE_SIZE),
+    ),
+    "concept_histogram": (
+        lambda: activations.concept_histogram("conv", edges=EDGES, num_concepts=len(CATEGORIES)),
+        _concept_histogram,
     ),
     "masks": (lambda: activations.masks(LAYER, num_images=24, first_id=7, label_layers=3, **DISSECT), _masks),
 }

@@ -98,6 +98,13 @@ FIGURES: dict[str, Callable[[], bytes]] = {
     "trace_figure": lambda: report.trace_figure(
         noise(16, 16, 3), noise(16, 16, 3), [unit("unit 1\nwheel", 0.3), unit(ODD, -0.1)], [unit("unit 3", 0.0)]
     ),
+    "explanation_figure": lambda: report.explanation_figure(
+        noise(16, 16, 3),
+        [report.ExplainingUnit(f"unit {i}", 2.0 - i, masks(1)[0], label=ODD * (i % 2)) for i in range(5)],
+        title=ODD,
+        logit=7.5,
+        gap=0.5,
+    ),
     "patching_curves": lambda: report.patching_curves(
         [1, 2, 4, 8, 16, 32], LINE, LINE / 3, top_interval=np.stack([LINE, LINE + 0.1], 1), title=ODD, sample_size=200
     ),
