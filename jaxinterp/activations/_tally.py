@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from jaxinterp._base import Activations, Batch, Layer, Statistic
 from jaxinterp.activations._counts import WideCount, wide_add, wide_int64, wide_merge, wide_zeros
 from jaxinterp.activations._labels import category_table, label_maps
-from jaxinterp.activations._maps import check_positive, layer_maps
+from jaxinterp.activations._maps import broken, check_finite, check_positive, layer_maps
 from jaxinterp.activations._overlap import UNIT_BLOCK, Sums, add_image
 from jaxinterp.activations._upsample import Anchor, unit_masks
 
@@ -60,6 +60,7 @@ class _Counts(NamedTuple):
 class _State(NamedTuple):
     thresholds: Array  # [u]
     counts: _Counts
+    broken: WideCount  # activations that are NaN or infinite
 
 
 def tally(
@@ -80,6 +81,9 @@ def tally(
     twice counts once. An image costs a matrix product over the concepts that it has and the units that answer. Counts are
     exact whatever the size of the data set.
 
+    In a layer without positions `[n u]` a mask is the whole image where the activation exceeds the threshold, and empty
+    elsewhere. A unit that is constant never exceeds its threshold: its masks are empty, and its IoU is 0 with every concept.
+
     Args:
         layer: the layer; its name, units and geometry.
         thresholds: T_k, what `quantile_fine` computes.
@@ -94,7 +98,8 @@ def tally(
         max_present: concepts in one matrix product; images with more need several.
 
     Returns:
-        A statistic whose `compute` gives a `Tally`. It raises `ValueError` when a concept number is outside the table.
+        A statistic whose `compute` gives a `Tally`. It raises `ValueError` when a concept number is outside the table, and on
+        NaN and infinity.
 
     Raises:
         ValueError: a wrong number of thresholds, a wrong table, or a size below 1.
@@ -123,9 +128,10 @@ def tally(
             wide_zeros(),
             wide_zeros(),
         )
-        return _State(jnp.asarray(thresholds, jnp.float32), counts)
+        return _State(jnp.asarray(thresholds, jnp.float32), counts, wide_zeros())
 
     def compute(state: _State) -> Tally:
+        check_finite(int(wide_int64(state.broken)), layer.name)
         intersection, unit_area, mask_area, label_area, concept_images, num_images, unknown = map(wide_int64, state.counts)
         if unknown > 0:
             raise ValueError(
@@ -166,13 +172,14 @@ def _update(
         zeros = Sums(*(jnp.zeros_like(count.low) for count in state.counts))
         sums, _ = jax.lax.scan(functools.partial(one_image, state.thresholds), zeros, (maps, concepts, batch.mask))
         counts = _Counts(*(wide_add(count, add) for count, add in zip(state.counts, sums, strict=True)))
-        return state._replace(counts=counts)
+        return _State(state.thresholds, counts, wide_add(state.broken, broken(maps, batch.mask)))
 
     return update
 
 
 def _merge(left: _State, right: _State) -> _State:
-    return left._replace(counts=_Counts(*(wide_merge(a, b) for a, b in zip(left.counts, right.counts, strict=True))))
+    counts = _Counts(*(wide_merge(a, b) for a, b in zip(left.counts, right.counts, strict=True)))
+    return _State(left.thresholds, counts, wide_merge(left.broken, right.broken))
 
 
 def check_area_rule(area_rule: str) -> None:

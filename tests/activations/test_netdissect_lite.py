@@ -6,6 +6,7 @@ are multiples of 1/8 and the label maps four times as large, so that interpolati
 
 import functools
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +59,7 @@ class Theirs:
         rows = np.pad(self.eighths, ((0, ROWS - len(self.eighths)), (0, 0), (0, 0), (0, 0)))
         self.maps = {sets.LAYER.name: jnp.asarray(rows / np.float32(8))}
 
-    def knobs(self):
+    def knobs(self) -> dict[str, Any]:
         geometry = {"label_size": sets.LABEL_SIZE, "image_size": sets.IMAGE_SIZE, "anchor": "plain"}
         return {"thresholds": self.thresholds} | geometry
 

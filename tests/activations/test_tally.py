@@ -74,14 +74,6 @@ def test_wide_counts_do_not_overflow():
     assert total[0] > 2**33 and (np.asarray(merged.low) < 2**30).all()
 
 
-def test_unknown_concepts_are_refused():
-    scene = Scene(6, num_images=2)
-    scene.concepts[1, 3, 3, 0] = len(CATEGORIES)
-    statistic = tally(LAYER, thresholds=np.zeros(5, np.float32), categories=CATEGORIES, label_size=16, image_size=16)
-    with pytest.raises(ValueError, match=r"expected concept numbers in \[0, 10\), got 1 pixel"):
-        statistic.compute(fold(statistic, scene.batches(np.arange(2), 2)))
-
-
 def test_bad_arguments_are_named():
     knobs: dict[str, Any] = {"label_size": 16, "image_size": 16}
     with pytest.raises(ValueError, match="expected 5 thresholds for layer 'conv'"):

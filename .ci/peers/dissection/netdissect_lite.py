@@ -53,9 +53,9 @@ def of_set(checkout: str, name: str, scratch: pathlib.Path) -> dict[str, np.ndar
 def real(checkout: str, folder: str, weights: str, scratch: pathlib.Path) -> None:
     """Prints what differs on ResNet-18's layer4."""
     model = models.resnet18(weights=weights)
-    layer = model.layer("layer4")
+    layer = model.layer(models.last_conv(model))
     source = data.broden(folder, image_size=model.image_size, label_size=112)
-    with_maps = jax.jit(lambda model, images: model(images)[1]["layer4"])
+    with_maps = jax.jit(lambda model, images: model(images)[1][layer.name])
     batches = list(data.batches(source, batch_size=16))
     maps = [np.asarray(with_maps(model, batch.image)) for batch in batches]
     coarse = activations.quantile_coarse(layer.name, num_units=layer.shape[2])
