@@ -18,6 +18,7 @@ from jaxinterp.activations._pooled import pooled as pooled
 from jaxinterp.activations._quantile import CoarseQuantile as CoarseQuantile
 from jaxinterp.activations._quantile import quantile_coarse as quantile_coarse
 from jaxinterp.activations._quantile import quantile_fine as quantile_fine
+from jaxinterp.activations._tally import AreaRule as AreaRule
 from jaxinterp.activations._tally import Tally as Tally
 from jaxinterp.activations._tally import tally as tally
 from jaxinterp.activations._topk import TopK as TopK

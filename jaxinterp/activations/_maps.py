@@ -4,7 +4,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int32
 
 from jaxinterp._base import Activations, did_you_mean
 
@@ -30,6 +30,20 @@ def layer_maps(activations: Activations, layer: str, num_units: int) -> Float[Ar
             "write num_units=model.layer(name).shape[2]."
         )
     return maps.astype(jnp.float32)
+
+
+def broken(maps: Float[Array, "n h w u"], mask: Bool[Array, "n"]) -> Int32[Array, ""]:
+    """How many activations of the rows of `mask` are NaN or infinite."""
+    return (~jnp.isfinite(maps) & mask[:, None, None, None]).sum(dtype=jnp.int32)
+
+
+def check_finite(count: int, layer: str) -> None:
+    """Raises `ValueError` when `count` activations of a layer were NaN or infinite."""
+    if count:
+        raise ValueError(
+            f"expected finite activations, got NaN or infinity {count} time(s) in layer {layer!r}; look at the network's "
+            "weights, or evaluate it in float32."
+        )
 
 
 def pool(maps: Float[Array, "n h w u"], reduce: Reduce) -> Float[Array, "n u"]:

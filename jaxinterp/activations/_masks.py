@@ -10,8 +10,9 @@ from jax import Array
 from jaxtyping import Float, Int, UInt8, UInt16
 
 from jaxinterp._base import Activations, Batch, Layer, Statistic
+from jaxinterp.activations._counts import WideCount, wide_add, wide_int64, wide_merge, wide_zeros
 from jaxinterp.activations._labels import label_maps
-from jaxinterp.activations._maps import check_positive, layer_maps
+from jaxinterp.activations._maps import broken, check_finite, check_positive, layer_maps
 from jaxinterp.activations._pooled import check_ids
 from jaxinterp.activations._tally import check_thresholds
 from jaxinterp.activations._upsample import Anchor, unit_masks
@@ -42,6 +43,8 @@ class _State(NamedTuple):
     source_id: Array
     seen: Array
     outside: Array
+    unknown: Array
+    broken: WideCount
 
 
 def masks(
@@ -73,7 +76,7 @@ def masks(
 
     Returns:
         A statistic whose `compute` gives a `MaskSet` of the images seen. It raises `ValueError` when an image's id lay
-        outside `[first_id, first_id + num_images)`.
+        outside `[first_id, first_id + num_images)`, on concept numbers outside [0, 65536), and on NaN and infinity.
 
     Raises:
         ValueError: a wrong number of thresholds, or a size below 1.
@@ -90,10 +93,15 @@ def masks(
             jnp.full(num_images, -1, jnp.int32),
             jnp.zeros(num_images, bool),
             jnp.int32(0),
+            jnp.int32(0),
+            wide_zeros(),
         )
 
     def compute(state: _State) -> MaskSet:
         check_ids(int(state.outside), first_id, num_images)
+        check_finite(int(wide_int64(state.broken)), layer.name)
+        if int(state.unknown):
+            raise ValueError(f"expected concept numbers in [0, 65536), got {int(state.unknown)} image(s) with others.")
         row = np.flatnonzero(np.asarray(state.seen))
         source_id, mask, concepts = (np.asarray(a)[row] for a in (state.source_id, state.mask, state.concepts))
         return MaskSet(row + first_id, source_id, mask, concepts, label_size)
@@ -127,6 +135,8 @@ def _update(
             state.source_id.at[row].set(batch.source_id.astype(jnp.int32), mode="drop"),
             state.seen.at[row].set(True, mode="drop"),
             state.outside + (batch.mask & ~inside).sum(),
+            state.unknown + ((concepts < 0) | (concepts >= 2**16)).any(axis=(1, 2)).sum(),
+            wide_add(state.broken, broken(maps, batch.mask)),
         )
 
     return update
@@ -140,4 +150,6 @@ def _merge(left: _State, right: _State) -> _State:
         jnp.maximum(left.source_id, right.source_id),
         left.seen | right.seen,
         left.outside + right.outside,
+        left.unknown + right.unknown,
+        wide_merge(left.broken, right.broken),
     )

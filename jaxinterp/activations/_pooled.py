@@ -8,12 +8,14 @@ from jax import Array
 from jaxtyping import Float32
 
 from jaxinterp._base import Activations, Batch, Statistic
-from jaxinterp.activations._maps import Reduce, check_positive, check_reduce, layer_maps, pool
+from jaxinterp.activations._counts import WideCount, wide_add, wide_int64, wide_merge, wide_zeros
+from jaxinterp.activations._maps import Reduce, broken, check_finite, check_positive, check_reduce, layer_maps, pool
 
 
 class _State(NamedTuple):
     value: Array
     outside: Array
+    broken: WideCount
 
 
 def pooled(layer: str, *, num_units: int, num_images: int, first_id: int = 0, reduce: Reduce = "max") -> Statistic:
@@ -31,7 +33,7 @@ def pooled(layer: str, *, num_units: int, num_images: int, first_id: int = 0, re
 
     Returns:
         A statistic whose `compute` gives float32 `[num_images num_units]`, NaN in the rows of images never seen. It
-        raises `ValueError` when an image's id lay outside `[first_id, first_id + num_images)`.
+        raises `ValueError` when an image's id lay outside `[first_id, first_id + num_images)`, and on NaN and infinity.
 
     Raises:
         ValueError: a size below 1, or an unknown `reduce`.
@@ -40,20 +42,27 @@ def pooled(layer: str, *, num_units: int, num_images: int, first_id: int = 0, re
     check_reduce(reduce)
 
     def init() -> _State:
-        return _State(jnp.full((num_images, num_units), -jnp.inf, jnp.float32), jnp.int32(0))
+        return _State(jnp.full((num_images, num_units), -jnp.inf, jnp.float32), jnp.int32(0), wide_zeros())
 
     def update(state: _State, batch: Batch, activations: Activations) -> _State:
-        value = pool(layer_maps(activations, layer, num_units), reduce)
+        maps = layer_maps(activations, layer, num_units)
+        value = pool(maps, reduce)
         row = batch.id.astype(jnp.int32) - first_id
         inside = (row >= 0) & (row < num_images)
         row = jnp.where(batch.mask & inside, row, num_images)
-        return _State(state.value.at[row].set(value, mode="drop"), state.outside + (batch.mask & ~inside).sum())
+        return _State(
+            state.value.at[row].set(value, mode="drop"),
+            state.outside + (batch.mask & ~inside).sum(),
+            wide_add(state.broken, broken(maps, batch.mask)),
+        )
 
     def merge(left: _State, right: _State) -> _State:
-        return _State(jnp.maximum(left.value, right.value), left.outside + right.outside)
+        bad = wide_merge(left.broken, right.broken)
+        return _State(jnp.maximum(left.value, right.value), left.outside + right.outside, bad)
 
     def compute(state: _State) -> Float32[np.ndarray, "n u"]:
         check_ids(int(state.outside), first_id, num_images)
+        check_finite(int(wide_int64(state.broken)), layer)
         value = np.asarray(state.value)
         return np.where(value == -np.inf, np.float32(np.nan), value)
 

@@ -19,10 +19,10 @@ from jaxtyping import Float32, Int64
 
 from jaxinterp._base import Activations, Batch, Statistic
 from jaxinterp.activations._counts import WideCount, wide_add, wide_int64, wide_merge, wide_zeros
-from jaxinterp.activations._maps import check_positive, layer_maps
+from jaxinterp.activations._maps import check_finite, check_positive, layer_maps
 
-_BINS = 65536
-_LOWEST, _HIGHEST, _NAN = 0x007F, 0xFF80, 0xFFFF  # high halves of -inf and +inf; where NaN is counted
+_BINS, _BLOCK = 65536, 256
+_FINITE, _ZERO, _INFINITE = 0x0080, 0x8000, 0xFF80  # high halves of the lowest finite number, of zero, and of infinity
 
 
 class CoarseQuantile(NamedTuple):
@@ -44,7 +44,10 @@ class CoarseQuantile(NamedTuple):
 
 
 class _State(NamedTuple):
+    """Counts by unit and bin, without zeros, which most activations are: these are counted apart."""
+
     counts: Array
+    zeros: Array
     positions: WideCount
 
 
@@ -65,7 +68,8 @@ def quantile_coarse(layer: str, *, num_units: int, quantile: float = 0.005) -> S
 
     Returns:
         A statistic whose `compute` gives the `CoarseQuantile` that `quantile_fine` takes; its state is one int32 array
-        of `num_units * 65536`. `compute` raises `ValueError` on NaN, on no image, and above 2**31 - 1 positions.
+        of `num_units * 65536`, and no copy of it is made on the host. `compute` raises `ValueError` on NaN and infinity, on no
+        image, and above 2**31 - 1 positions. A unit that is constant has its constant as threshold, and empty masks.
 
     Raises:
         ValueError: `quantile` outside (0, 1), or `num_units` below 1.
@@ -87,16 +91,16 @@ def _coarse(layer: str, num_units: int, quantile: float) -> Statistic:
     def update(state: _State, batch: Batch, activations: Activations) -> _State:
         maps = layer_maps(activations, layer, num_units)
         high = (_ordered(maps) >> 16).astype(jnp.int32)
-        return _count(state, high, jnp.broadcast_to(batch.mask[:, None, None, None], high.shape), batch)
+        wanted = jnp.broadcast_to(batch.mask[:, None, None, None], high.shape)
+        return _count(state, high, wanted, maps == 0, batch)
 
     def compute(state: _State) -> CoarseQuantile:
-        counts, count = _host(state, num_units)
-        if counts[:, :_LOWEST].any() or counts[:, _HIGHEST + 1 :].any():
-            raise ValueError(f"expected finite activations, got NaN in layer {layer!r}; look at the network's weights.")
+        counts, zeros, count = _host(state, num_units)
+        check_finite(int(counts[:, :_FINITE].sum() + counts[:, _INFINITE:].sum()), layer)
         if count == 0:
             raise ValueError(f"expected at least one image, got none for the quantile of layer {layer!r}.")
-        high, above = _descend(counts, np.full(num_units, _exceeding(quantile, count)))
-        return CoarseQuantile(high, above, np.take_along_axis(counts, high[:, None], axis=1)[:, 0], count, quantile)
+        found = _descend(counts, zeros, _ZERO, np.full(num_units, _exceeding(quantile, count)))
+        return CoarseQuantile(found.bin, found.above, found.inside, count, quantile)
 
     return Statistic(lambda: _zeros(num_units), update, _merge, compute)
 
@@ -122,14 +126,14 @@ def quantile_fine(layer: str, coarse: CoarseQuantile) -> Statistic:
         return _FineState(jnp.asarray(coarse.high, jnp.int32), _zeros(num_units))
 
     def compute(state: _FineState) -> Float32[np.ndarray, "u"]:
-        counts, count = _host(state.low, num_units)
-        if count != coarse.total or (counts.sum(axis=1) != coarse.inside).any():
+        counts, zeros, count = _host(state.low, num_units)
+        found = _descend(counts, zeros, 0, _exceeding(coarse.quantile, count) - coarse.above)
+        if count != coarse.total or (found.total != coarse.inside).any():
             raise ValueError(
                 f"expected the activations of the first pass ({coarse.total} a unit), got others ({count} a unit) of "
                 f"layer {layer!r}; run both passes over the same images with the same batch size and weights."
             )
-        low, _ = _descend(counts, _exceeding(coarse.quantile, count) - coarse.above)
-        return _float32((coarse.high.astype(np.uint32) << 16) | low.astype(np.uint32))
+        return _float32((coarse.high.astype(np.uint32) << 16) | found.bin.astype(np.uint32))
 
     return Statistic(init, _fine_update(layer, num_units), _fine_merge, compute)
 
@@ -139,10 +143,11 @@ def _fine_update(layer: str, num_units: int) -> Callable[[_FineState, Batch, Act
     """The update of `quantile_fine`; what the first pass found is in the state, so that one compilation serves all."""
 
     def update(state: _FineState, batch: Batch, activations: Activations) -> _FineState:
-        integer = _ordered(layer_maps(activations, layer, num_units))
+        maps = layer_maps(activations, layer, num_units)
+        integer = _ordered(maps)
         inside = (integer >> 16).astype(jnp.int32) == state.high[None, None, None, :]
         low = (integer & 0xFFFF).astype(jnp.int32)
-        return state._replace(low=_count(state.low, low, inside & batch.mask[:, None, None, None], batch))
+        return state._replace(low=_count(state.low, low, inside & batch.mask[:, None, None, None], maps == 0, batch))
 
     return update
 
@@ -152,11 +157,11 @@ def _fine_merge(left: _FineState, right: _FineState) -> _FineState:
 
 
 def _zeros(num_units: int) -> _State:
-    return _State(jnp.zeros((num_units * _BINS,), jnp.int32), wide_zeros())
+    return _State(jnp.zeros((num_units * _BINS,), jnp.int32), jnp.zeros(num_units, jnp.int32), wide_zeros())
 
 
 def _merge(left: _State, right: _State) -> _State:
-    return _State(left.counts + right.counts, wide_merge(left.positions, right.positions))
+    return _State(left.counts + right.counts, left.zeros + right.zeros, wide_merge(left.positions, right.positions))
 
 
 def _ordered(values: Array) -> Array:
@@ -171,19 +176,21 @@ def _float32(integer: np.ndarray) -> Float32[np.ndarray, "u"]:
     return np.where(integer >> 31 == 1, integer & np.uint32(2**31 - 1), ~integer).astype(np.uint32).view(np.float32)
 
 
-def _count(state: _State, index: Array, wanted: Array, batch: Batch) -> _State:
-    """Adds one to bin `index` `[n h w u]` of its unit wherever `wanted`."""
+def _count(state: _State, index: Array, wanted: Array, zero: Array, batch: Batch) -> _State:
+    """Adds one to bin `index` `[n h w u]` of its unit wherever `wanted`; a `zero` is summed apart, which is far cheaper."""
     _, h, w, u = index.shape
-    flat = jnp.where(wanted, index + _BINS * jnp.arange(u, dtype=jnp.int32)[None, None, None, :], u * _BINS)
+    flat = jnp.where(wanted & ~zero, index + _BINS * jnp.arange(u, dtype=jnp.int32)[None, None, None, :], u * _BINS)
     counts = state.counts.at[flat.reshape(-1)].add(1, mode="drop")
-    return _State(counts, wide_add(state.positions, batch.mask.sum() * (h * w)))
+    zeros = state.zeros + (wanted & zero).sum(axis=(0, 1, 2), dtype=jnp.int32)
+    return _State(counts, zeros, wide_add(state.positions, batch.mask.sum() * (h * w)))
 
 
-def _host(state: _State, num_units: int) -> tuple[Int64[np.ndarray, "u b"], int]:
+def _host(state: _State, num_units: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Counts `[u b]` in int32, without zeros, the zeros `[u]`, and the positions of a unit."""
     count = int(wide_int64(state.positions))
     if count >= 2**31:
         raise ValueError(f"expected fewer than 2**31 positions a unit, got {count}; take fewer images or a later layer.")
-    return np.asarray(state.counts).reshape(num_units, _BINS).astype(np.int64), count
+    return np.asarray(state.counts).reshape(num_units, _BINS), np.asarray(state.zeros), count
 
 
 def _exceeding(quantile: float, count: int) -> int:
@@ -191,10 +198,31 @@ def _exceeding(quantile: float, count: int) -> int:
     return int(Fraction(str(quantile)) * count)
 
 
-def _descend(counts: np.ndarray, rank: np.ndarray) -> tuple[Int64[np.ndarray, "u"], Int64[np.ndarray, "u"]]:
-    """Of each unit, the bin that holds descending rank `rank` (from 0), and the number of values in higher bins."""
+class _Found(NamedTuple):
+    """Of each unit: the bin that holds a rank, the number of values in higher bins, in that bin, and in all."""
+
+    bin: Int64[np.ndarray, "u"]
+    above: Int64[np.ndarray, "u"]
+    inside: Int64[np.ndarray, "u"]
+    total: Int64[np.ndarray, "u"]
+
+
+def _descend(counts: np.ndarray, zeros: np.ndarray, zero_bin: int, rank: np.ndarray) -> _Found:
+    """The bins that hold descending rank `rank` (from 0); a block of 256 bins first, so that only block sums are int64."""
+    units = np.arange(len(counts))
+    in_blocks = counts.reshape(len(counts), -1, _BLOCK)
+    sums = in_blocks.sum(axis=2, dtype=np.int64)
+    sums[:, zero_bin // _BLOCK] += zeros
+    block, above = _last_reaching(sums, rank)
+    bins = in_blocks[units, block].astype(np.int64)
+    bins[:, zero_bin % _BLOCK] += np.where(block == zero_bin // _BLOCK, zeros, 0)
+    place, more = _last_reaching(bins, rank - above)
+    return _Found(block * _BLOCK + place, above + more, bins[units, place], sums.sum(axis=1))
+
+
+def _last_reaching(counts: np.ndarray, rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each row, the bin that holds descending rank `rank`, and the number of values in higher bins."""
     reaching = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
-    index = (reaching > rank[:, None]).sum(axis=1) - 1
-    here = index[:, None]
-    above = np.take_along_axis(reaching, here, axis=1) - np.take_along_axis(counts, here, axis=1)
-    return index.astype(np.int64), above[:, 0]
+    index = np.maximum((reaching > rank[:, None]).sum(axis=1) - 1, 0)
+    units = np.arange(len(counts))
+    return index, reaching[units, index] - counts[units, index]

@@ -10,7 +10,8 @@ from jax import Array
 from jaxtyping import Float32, Int32
 
 from jaxinterp._base import Activations, Batch, Statistic
-from jaxinterp.activations._maps import Reduce, check_positive, check_reduce, layer_maps, pool
+from jaxinterp.activations._counts import WideCount, wide_add, wide_int64, wide_merge, wide_zeros
+from jaxinterp.activations._maps import Reduce, broken, check_finite, check_positive, check_reduce, layer_maps, pool
 
 _NO_ID = np.iinfo(np.int32).max
 
@@ -30,12 +31,13 @@ class TopK(NamedTuple):
 
 
 class _State(NamedTuple):
-    """Per unit: `k` settled candidates and room for `buffer` new ones, of which `filled` are taken."""
+    """Per unit: `k` settled candidates and room for `buffer` new ones, `filled` of them taken; and activations not finite."""
 
     value: Array
     id: Array
     position: Array
     filled: Array
+    broken: WideCount
 
 
 def top_count(num_images: int) -> int:
@@ -67,7 +69,8 @@ def top_k(layer: str, *, num_units: int, k: int, reduce: Reduce = "max") -> Stat
         reduce: how positions become the image's activation; the maximum is our reading of the papers.
 
     Returns:
-        A statistic whose `compute` gives a `TopK`. Its state holds `num_units * (k + max(k, 256))` candidates.
+        A statistic whose `compute` gives a `TopK`. Its state holds `num_units * (k + max(k, 256))` candidates. `compute` raises
+        `ValueError` on NaN and infinity.
 
     Raises:
         ValueError: `k` or `num_units` below 1, or an unknown `reduce`.
@@ -93,6 +96,7 @@ def _top_k(layer: str, num_units: int, k: int, reduce: Reduce) -> Statistic:
             jnp.full(shape, _NO_ID, jnp.int32),
             jnp.full(shape, -1, jnp.int32),
             jnp.int32(0),
+            wide_zeros(),
         )
 
     def update(state: _State, batch: Batch, activations: Activations) -> _State:
@@ -104,10 +108,11 @@ def _top_k(layer: str, num_units: int, k: int, reduce: Reduce) -> Statistic:
             jnp.where(mask, batch.id[:, None].astype(jnp.int32), jnp.full_like(value, _NO_ID, jnp.int32)).T,
             jnp.where(mask, _argmax(maps), -1).T,
             jnp.int32(0),
+            wide_add(state.broken, broken(maps, batch.mask)),
         )
         rows = value.shape[0]
         if rows > buffer:
-            return _settle(_join(state, new), k, buffer)
+            return _settle(_join(state, new)._replace(broken=new.broken), k, buffer)
         state = jax.lax.cond(state.filled + rows > buffer, lambda s: _settle(s, k, buffer), lambda s: s, state)
         start = (jnp.int32(0), k + state.filled)
         return _State(
@@ -115,12 +120,14 @@ def _top_k(layer: str, num_units: int, k: int, reduce: Reduce) -> Statistic:
             jax.lax.dynamic_update_slice(state.id, new.id, start),
             jax.lax.dynamic_update_slice(state.position, new.position, start),
             state.filled + rows,
+            new.broken,
         )
 
     def merge(left: _State, right: _State) -> _State:
         return _settle(_join(left, right), k, buffer)
 
     def compute(state: _State) -> TopK:
+        check_finite(int(wide_int64(state.broken)), layer)
         value, ids, position = (np.asarray(a) for a in _settle(state, k, buffer)[:3])
         value, ids, position = value[:, :k], ids[:, :k], position[:, :k]
         return TopK(np.where(ids == _NO_ID, np.int32(-1), ids), value, position)
@@ -142,6 +149,7 @@ def _join(left: _State, right: _State) -> _State:
         jnp.concatenate((left.id, right.id), axis=1),
         jnp.concatenate((left.position, right.position), axis=1),
         jnp.int32(0),
+        wide_merge(left.broken, right.broken),
     )
 
 
@@ -154,4 +162,5 @@ def _settle(state: _State, k: int, buffer: int) -> _State:
         jnp.pad(ids[:, :k], room, constant_values=_NO_ID),
         jnp.pad(position[:, :k], room, constant_values=-1),
         jnp.int32(0),
+        state.broken,
     )

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from jaxinterp.activations import MaskSet
-from jaxinterp.metrics._dissection_null import _Pairs
+from jaxinterp.metrics._dissection_null import MaskPairs
 from jaxinterp.metrics._intervals import Interval, cluster_weights
 
 
@@ -132,7 +132,7 @@ class _Counts:
     """The overlaps of a set image by image, so that any weighting of the images is one weighted sum."""
 
     def __init__(self, masks: MaskSet, categories: tuple[str, ...], threshold: float, min_images: int) -> None:
-        pairs = _Pairs(masks, categories)
+        pairs = MaskPairs(masks, categories)
         self.num_units, self.num_concepts, self.threshold = pairs.num_units, pairs.num_concepts, threshold
         self.categories, self.names = np.asarray(categories), pairs.names
         self.eligible = pairs.carries.sum(axis=0) >= max(min_images, 1)

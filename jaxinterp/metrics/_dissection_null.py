@@ -8,7 +8,7 @@ from jax import Array
 from jaxtyping import Bool, Float64, Int, Int64
 from scipy import stats
 
-from jaxinterp.activations import MaskSet, Tally
+from jaxinterp.activations import AreaRule, MaskSet, Tally
 from jaxinterp.metrics._dissection import Detectors, detectors, eligible_ious
 from jaxinterp.metrics._intervals import benjamini_hochberg
 
@@ -134,24 +134,33 @@ def permuted_null(
     )
 
 
-def tally_of_masks(masks: MaskSet, categories: tuple[str, ...], *, pairing: Int[np.ndarray, "n"] | None = None) -> Tally:
+def tally_of_masks(
+    masks: MaskSet,
+    categories: tuple[str, ...],
+    *,
+    pairing: Int[np.ndarray, "n"] | None = None,
+    area_rule: AreaRule = "carried",
+) -> Tally:
     """The tally of stored masks, each image's masks paired with its own or with another image's label map.
 
     Args:
         masks: masks and label maps, image by image.
         categories: the category of every concept, "none" first.
         pairing: row of the label map that goes with each row's masks; None for its own.
+        area_rule: for which categories |M_k| counts on an image, see `activations.tally`.
 
     Returns:
         The pixel counts; without a pairing they equal those of `activations.tally` over the same images.
 
     Raises:
-        ValueError: a concept number outside the table, or a pairing of another length.
+        ValueError: a concept number outside the table, a pairing of another length, or an unknown `area_rule`.
     """
+    if area_rule not in ("carried", "touched"):
+        raise ValueError(f'expected area_rule="carried" or "touched", got {area_rule!r}.')
     rows = np.arange(len(masks.id)) if pairing is None else np.asarray(pairing)
     if rows.shape != masks.id.shape:
         raise ValueError(f"expected a pairing of {len(masks.id)} rows, got shape {rows.shape}.")
-    return MaskPairs(masks, categories).tally(rows)
+    return MaskPairs(masks, categories).tally(rows, touched=area_rule == "touched")
 
 
 def tail_p_values(observed: Float64[np.ndarray, "u"], draws: Float64[np.ndarray, "d u"]) -> Float64[np.ndarray, "u"]:
@@ -219,14 +228,14 @@ class MaskPairs:
             pixels += self._table(row, layer.ravel(), num_images, self.num_concepts)
         pixels[:, 0] = 0
         self.pixels, self.carries = pixels, pixels > 0
-        member = np.asarray([[category == name for name in self.names] for category in categories])
-        self.in_category: np.ndarray = self.carries.astype(np.int64) @ member.astype(np.int64) > 0
+        self.member = np.asarray([[category == name for name in self.names] for category in categories])
+        self.in_category: np.ndarray = self.carries.astype(np.int64) @ self.member.astype(np.int64) > 0
 
     @staticmethod
     def _table(row: np.ndarray, column: np.ndarray, rows: int, columns: int) -> Int64[np.ndarray, "r c"]:
         return np.bincount(row * columns + column, minlength=rows * columns).reshape(rows, columns)
 
-    def tally(self, pairing: np.ndarray) -> Tally:
+    def tally(self, pairing: np.ndarray, *, touched: bool = False) -> Tally:
         """The counts when the masks of image i meet the label map of image `pairing[i]`."""
         where = pairing[self.image] * self.num_pixels + self.pixel
         shared = np.zeros((self.num_units, self.num_concepts), np.int64)
@@ -235,7 +244,7 @@ class MaskPairs:
         shared[:, 0] = 0
         return Tally(
             intersection=shared,
-            unit_area=self.area.T @ self.in_category[pairing].astype(np.int64),
+            unit_area=self._touched(where) if touched else self.area.T @ self.in_category[pairing].astype(np.int64),
             mask_area=self.area.sum(axis=0),
             label_area=self.pixels[pairing].sum(axis=0),
             concept_images=self.carries[pairing].sum(axis=0),
@@ -244,6 +253,17 @@ class MaskPairs:
             categories=self.categories,
             category_names=self.names,
         )
+
+    def _touched(self, where: np.ndarray) -> Int64[np.ndarray, "u c"]:
+        """Areas of the masks over the images where they touch a label of a category; `where` is the pixel of every entry."""
+        columns = []
+        for of_category in self.member.T:
+            hit = np.zeros(len(where), bool)
+            for layer in self.layers:
+                hit |= of_category[layer.ravel()[where]]
+            touches = self._table(self.image[hit], self.unit[hit], self.num_images, self.num_units) > 0
+            columns.append((self.area * touches).sum(axis=0))
+        return np.stack(columns, axis=1)
 
 
 def _without_repeats(concepts: np.ndarray) -> list[np.ndarray]:

@@ -75,3 +75,6 @@ from jaxinterp.models._own._named import named as named
 from jaxinterp.models._own._nnx import from_nnx as from_nnx
 from jaxinterp.models._own._nnx import to_nnx as to_nnx
 from jaxinterp.models._resized import at_size as at_size
+from jaxinterp.models._rotated import haar_rotation as haar_rotation
+from jaxinterp.models._rotated import rotated as rotated
+from jaxinterp.models._rotated import rotation_power as rotation_power

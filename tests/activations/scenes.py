@@ -86,7 +86,7 @@ def mask_loop(values, threshold, layer, size, *, image_size, anchor="receptive_f
     return np.stack([np.interp(places, centres[1], row) for row in tall]) > threshold
 
 
-def tally_loop(scene, thresholds, *, image_size, anchor="receptive_field") -> Tally:
+def tally_loop(scene, thresholds, *, image_size, anchor="receptive_field", touched=False) -> Tally:
     """Network dissection as it is defined, one image, unit and concept at a time."""
     layer, categories, maps, concepts = scene.layer, scene.categories, scene.maps, scene.concepts
     names = tuple(dict.fromkeys(categories[1:]))
@@ -105,7 +105,7 @@ def tally_loop(scene, thresholds, *, image_size, anchor="receptive_field") -> Ta
             mask = mask_loop(values[:, :, k], float(thresholds[k]), layer, size, image_size=image_size, anchor=anchor)
             mask_area[k] += mask.sum()
             for number, name in enumerate(names):
-                if any(categories[c] == name for c in present):
+                if any(categories[c] == name and (not touched or (mask & regions[c]).any()) for c in present):
                     unit_area[k, number] += mask.sum()
             for c in present:
                 intersection[k, c] += (mask & regions[c]).sum()

@@ -73,10 +73,36 @@ def test_decimal_quantile_is_taken_as_written():
     assert _threshold(maps[:1], 0.004) == 99
 
 
-def test_infinite_values_are_in_order():
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, -np.nan])
+def test_values_that_are_not_finite_are_refused(value):
     maps = _data("normal", (10, 4, 5, 2))
-    maps[0, 0, 0, 0], maps[1, 0, 0, 1] = np.inf, -np.inf
+    maps[3, 2, 1, 0] = value
+    with pytest.raises(ValueError, match=r"expected finite activations, got NaN or infinity 1 time\(s\) in layer 'conv'"):
+        _threshold(maps)
+    maps[3, 2, 1, 0] = np.finfo(np.float32).min
+    maps[3, 2, 1, 1] = np.finfo(np.float32).max
     assert np.array_equal(_threshold(maps, 0.01), np.sort(maps.reshape(-1, 2), axis=0)[::-1][2])
+
+
+def test_dead_units_have_threshold_zero():
+    maps = _data("post-relu", (10, 4, 5, 3))
+    maps[..., 1] = 0
+    maps[..., 2] = np.where(maps[..., 2] > 0, -0.0, 0.0)
+    expected = np.sort(maps.reshape(-1, 3), axis=0)[::-1][10]
+    assert np.array_equal(_threshold(maps, 0.05), expected) and not expected[1:].any()
+
+
+def test_no_wrong_threshold_beyond_the_range_of_int32():
+    """Early layers at ten times Broden: the pass says so instead of wrapping around."""
+    maps = _data("normal", (10, 4, 5, 2))
+    coarse = quantile_coarse("conv", num_units=2)
+    once = coarse.update(coarse.init(), *_batch(maps))
+    state = once
+    for _ in range(23):
+        state = coarse.merge(state, state)
+    assert np.array_equal(coarse.compute(state).high, coarse.compute(once).high), "1.7e9 positions a unit"
+    with pytest.raises(ValueError, match=r"expected fewer than 2\*\*31 positions a unit, got 3355443200"):
+        coarse.compute(coarse.merge(state, state))
 
 
 def test_bad_input_is_named():
@@ -85,10 +111,6 @@ def test_bad_input_is_named():
     statistic = quantile_coarse("conv", num_units=2)
     with pytest.raises(ValueError, match="at least one image"):
         statistic.compute(statistic.init())
-    maps = _data("normal", (10, 4, 5, 2))
-    maps[3, 2, 1, 0] = np.nan
-    with pytest.raises(ValueError, match="NaN in layer 'conv'"):
-        _threshold(maps)
 
 
 def test_passes_over_different_images_are_refused():
