@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxinterp._base import Batch
-from jaxinterp.attacks._minimum_norm._nearest import aim, dual_length
+from jaxinterp.attacks._nearest import aim, dual_length
 
 
 class Boundary(NamedTuple):

@@ -10,8 +10,8 @@ from jax import Array
 from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._ball import check_num_steps
 from jaxinterp.attacks._minimum_norm._boundary import boundary_towards, nearest_boundary
-from jaxinterp.attacks._minimum_norm._nearest import MinimumNormInfo, check_norm, keep_nearest, length, none_yet, reached
 from jaxinterp.attacks._minimum_norm._projection import to_hyperplane
+from jaxinterp.attacks._nearest import MinimumNormInfo, check_norm, keep_nearest, length, none_yet, reached
 
 NORMS = ("linf", "l2", "l1")
 
