@@ -29,8 +29,8 @@ def _fab(norm: str, **keywords: Any) -> Case:
     return _case(attack, norm, converged={"num_steps": 12}, num_steps=6, excess=6e-3, target_is_a_direction=aside)
 
 
-def _deepfool(norm: str) -> Case:
-    attack = functools.partial(attacks.deepfool, norm=norm)
+def _deepfool(norm: str, **keywords: Any) -> Case:
+    attack = functools.partial(attacks.deepfool, norm=norm, **keywords)
     return _case(attack, norm, converged={"num_steps": 1}, num_steps=8, excess=0.02 + 1e-9)
 
 
@@ -50,7 +50,8 @@ CASES: dict[str, Case] = {
     "fab[l1]": _fab("l1"),
     "fab[target]": _fab("l2", towards="target"),
     "deepfool[l2]": _deepfool("l2"),
-    "deepfool[linf]": _deepfool("linf"),
+    "deepfool[linf]": _deepfool("linf", num_candidates=None),
+    "deepfool[candidates]": _deepfool("l2", num_candidates=3),
     # The cross-entropy of five classes has another direction than the margin to the nearest.
     "ddn": _case(attacks.ddn, "l2", converged={"num_steps": 50, "initial_radius": 0.1}, num_steps=8, excess=0.35),
     "fmn[l2]": _fmn("l2"),
