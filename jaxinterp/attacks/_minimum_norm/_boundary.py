@@ -35,8 +35,8 @@ def nearest_boundary(model: Any, image: Array, batch: Batch, *, norm: str, num_c
     still to cross, since it has to cross them all. Distances are those of the linearised network in `norm`, without the box.
 
     One evaluation of the network and one of its pullback for each candidate, one after the other: the memory is that of one
-    gradient, whatever the number of classes. On CPU, where convolutions in a compiled loop are several times slower, the program
-    is written out for up to `WRITTEN_OUT` candidates.
+    gradient, whatever the number of classes. On CPU, where convolutions in a compiled loop are several times slower, the
+    program is written out for up to `WRITTEN_OUT` candidates.
 
     Args:
         model: one model.
