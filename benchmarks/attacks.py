@@ -12,8 +12,8 @@ of all threads, which on one core (`taskset -c 0 python ...`) does not depend on
 
 A row for each attack is appended to benchmarks/results/attacks.jsonl: speed and ratios (quartiles), the success of every form
 and the mean L2 and largest Linf distance of what succeeded, all scored on the plain network, and how often a network was asked
-about an image (ours: at most; an image on which the Square attack succeeded is not asked about again by the peers at once, by
-ours once half of the batch is done and 256 steps are left; C&W of torchattacks stops once the loss of the batch rises).
+about an image (ours: at most; an image on which the Square attack succeeded is not asked about again, by the peers at once, by
+ours as soon as that saves more than another program costs; C&W of torchattacks stops once the loss of the batch rises).
 
 `--weights` holds NAME.safetensors (resnet18, squeezenet1_1), or resnet20.npz and resnet56.th for cifar_resnet20; `--images` is
 the folder of NIPS 2017 development images, or one with X_sdp.npy and y_sdp.npy. Without them weights and images are random.

@@ -52,7 +52,10 @@ def test_imports_go_down():
     assert not wrong
 
 
-_DRIVER = {"_ball", "_criterion", "_dlr", "_gradient", "_lattice", "_loss", "_run", "_samples", "_steps", "_transform"}
+_DRIVER = {
+    *("_ball", "_criterion", "_dlr", "_gradient", "_lattice", "_loss", "_nearest", "_run", "_samples", "_search", "_steps"),
+    "_transform",
+}
 ROOMS = {
     "models": {
         "_files": set(),

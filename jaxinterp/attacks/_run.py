@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -13,14 +14,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Bool, Float, Integer
 
 from jaxinterp._base import Attack, Batch, check_images
-from jaxinterp.attacks._compact import PATIENCE, put_back, rows_to_keep, take
+from jaxinterp.attacks._compact import put_back, rows_to_keep, take
 from jaxinterp.attacks._criterion import joint_success, rms_distortion
 from jaxinterp.attacks._loss import members
 
 INIT = 2**32 - 1
 """Folded into the key for `init`; step `i` folds in `i`."""
 
-LAG = 8
+LAG = 2
 """Steps after which the Python loop looks whether every row was done: by then the answer is there, and nobody waits for it."""
 
 
@@ -128,8 +129,9 @@ def run_batch(attack: Attack, model: Any, batch: Batch, *, key: Array, unroll: b
 
     Returns:
         The last state; `.adversarial` is the answer. An attack whose state has `done` `[n]` ends early, once every row that
-        `batch.mask` counts is done; the Python loop notices that a few steps late, which changes no row that is done. It also
-        goes on with a smaller batch once half of the rows of an attack of kind "query" are done and many steps are left.
+        `batch.mask` counts is done; the Python loop notices that two steps late, which changes no row that is done. It also
+        goes on with a smaller batch where rows of an attack of kind "query" are done and what that saves is worth another
+        program.
     """
     batch = _on_device(batch)
     unroll, sharding = _how(batch, unroll)
@@ -148,7 +150,8 @@ def run_batch(attack: Attack, model: Any, batch: Batch, *, key: Array, unroll: b
         done, mask = np.asarray(noticed.popleft()), np.asarray(part.mask)
         if np.all(done | ~mask):
             break
-        fewer = rows_to_keep(done, mask, sharding) if attack.kind == "query" and attack.num_steps - index > PATIENCE else None
+        left = (attack.num_steps - index) * math.sqrt(math.prod(batch.image.shape[1:3]))
+        fewer = rows_to_keep(done, mask, sharding, cost_per_row=left) if attack.kind == "query" else None
         if fewer is not None:
             whole = put_back(whole, state, kept, count=count, sharding=sharding)
             kept = kept[fewer]

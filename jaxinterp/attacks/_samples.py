@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ def mean_gradient(values_at: Callable[[Array, Array], Array], images: Array, *, 
     return gradient / num_samples, jnp.mean(values, axis=0)
 
 
-def over_samples(add: Callable[[Array, Array], tuple[Array, Array]], start: Array, num_samples: int) -> tuple[Array, Array]:
+def over_samples(add: Callable[[Any, Array], tuple[Any, Array]], start: Any, num_samples: int) -> tuple[Any, Array]:
     """`lax.scan` over indices, which on CPU has no loop in its program.
 
     Args:

@@ -70,6 +70,20 @@ def nearest(model: Any, batch: Batch, norm: float) -> np.ndarray:
     return np.asarray(distances)
 
 
+def fewest(model: Any, batch: Batch, *, pixels: bool) -> np.ndarray:
+    """Of how many values, or pixels, it takes to make a linear model err: those that help most, each at the end of its box."""
+    weight, logits, counts = np.asarray(model.params["weight"]), np.asarray(model(batch.image)[0]), []
+    for row, label, image in zip(logits, np.asarray(batch.label), np.asarray(batch.image), strict=True):
+        numbers = []
+        for k in set(range(len(row))) - {int(label)}:
+            slope = weight[:, k] - weight[:, label]
+            gains = np.abs(slope) * np.where(slope > 0, 1 - image.ravel(), image.ravel())
+            gains = gains.reshape(-1, 3).sum(1) if pixels else gains
+            numbers.append(1 + np.searchsorted(np.cumsum(-np.sort(-gains)), row[label] - row[k]))
+        counts.append(min(numbers))
+    return np.asarray(counts)
+
+
 def rows(batch: Batch, index: Any) -> Batch:
     return jax.tree.map(lambda leaf: leaf[np.asarray(index)], batch)
 
@@ -249,14 +263,17 @@ def test_an_ensemble_of_one_is_the_model(name: str) -> None:
 
 @cases("minimum_norm")
 def test_nearest_image_of_a_linear_model(name: str) -> None:
-    """In closed form: the margin to a class, divided by the dual norm of the difference of the weights."""
+    """In closed form: the margin to a class, divided by the dual norm of the difference of the weights; or a count."""
     case, batch = CASES[name], toys.make_batch(8, dtype=np.float64)
     model = toys.centred_linear_model(dtype=np.float64)
     batch = untargeted(batch._replace(image=0.4 + 0.2 * batch.image), model)
     assert case.converged is not None
     result = attacks.run_batch(case.converged(), model, batch, key=jax.random.key(KEY), unroll=False).adversarial
     change = np.asarray(result - batch.image).reshape(len(batch.id), -1)
-    distance, least = np.linalg.norm(change, ord=case.norm, axis=1), nearest(model, batch, case.norm)
+    if case.pixels:
+        change = np.abs(change).reshape(len(change), -1, 3).max(2)
+    distance = np.linalg.norm(change, ord=case.norm, axis=1)
+    least = nearest(model, batch, case.norm) if case.norm else fewest(model, batch, pixels=case.pixels)
     assert np.all(np.asarray(model(result)[0].argmax(1)) != np.asarray(batch.label))
     assert np.all(distance >= least * (1 - 1e-9))
     assert np.all(distance <= least * (1 + case.excess))

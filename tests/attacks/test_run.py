@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxinterp import Attack, _mesh, attacks
+from jaxinterp.attacks import _compact
 from jaxinterp.attacks._compact import rows_to_keep
 from tests.attacks import toys
 
@@ -106,13 +107,14 @@ def test_a_run_ends_once_every_row_that_counts_is_done(unroll: bool) -> None:
     batch = toys.make_batch()
     batch = batch._replace(id=batch.id.at[3].set(1000), mask=batch.mask.at[3].set(False))
     state = attacks.run_batch(attack, toys.linear_model(), batch, key=KEY, unroll=unroll)
-    assert int(state.steps[0]) == 3 + 8 * unroll  # a Python loop looks eight steps late
+    assert int(state.steps[0]) == 3 + 2 * unroll  # a Python loop looks two steps late
     state, infos = attacks.run_with_info(attack, toys.linear_model(), batch, key=KEY, unroll=unroll)
     np.testing.assert_array_equal(infos, np.broadcast_to(np.arange(1, 101)[:, None], (100, 4)))
 
 
-def test_rows_that_are_done_leave_the_batch_of_a_long_run() -> None:
+def test_rows_that_are_done_leave_the_batch_of_a_long_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """The answers are those of the run that keeps them, and the network is asked about fewer images."""
+    monkeypatch.setattr(_compact, "COMPILING", 100.0)
     with jax.enable_x64(True):
         model, counted = toys.counting_model(dtype=np.float64)
         batch = toys.make_batch(16, dtype=np.float64, with_targets=False)
@@ -134,13 +136,26 @@ def test_rows_that_are_done_leave_the_batch_of_a_long_run() -> None:
 def test_the_smaller_batch_has_room_for_all_that_go_on() -> None:
     done, mask = np.ones(12, bool), np.ones(12, bool)
     done[[2, 7]] = mask[5] = False
-    two = rows_to_keep(done, mask, None)
-    assert two is not None and {2, 7} <= set(two) and len(two) == 3
-    mesh = _mesh.data_mesh(2)
-    on_two_devices = rows_to_keep(done, mask, _mesh.sharded(mesh))
-    assert on_two_devices is not None and {2, 7} <= set(on_two_devices) and len(on_two_devices) == 6
-    done[[0, 1, 3, 4, 6]] = False
-    assert rows_to_keep(done, mask, None) is None
+    two = rows_to_keep(done, mask, None, cost_per_row=1e6)
+    assert two is not None and {2, 7} == set(two)
+    split = _mesh.sharded(_mesh.data_mesh(4))
+    on_four_devices = rows_to_keep(done, mask, split, cost_per_row=1e6)
+    assert on_four_devices is not None and {2, 7} <= set(on_four_devices) and len(on_four_devices) == 4
+    assert 5 not in on_four_devices
+
+
+def test_a_smaller_batch_has_to_be_worth_another_program() -> None:
+    done, mask = np.zeros(16, bool), np.ones(16, bool)
+    done[3] = True
+    assert rows_to_keep(done, mask, None, cost_per_row=1e9) is None  # too little of the batch
+    done[5] = True
+    assert rows_to_keep(done, mask, None, cost_per_row=8000) is None
+    fewer = rows_to_keep(done, mask, None, cost_per_row=10_000)
+    assert fewer is not None and len(fewer) == 14
+    done[:] = True
+    done[[0, 1]] = False
+    assert rows_to_keep(done[:3], mask[:3], None, cost_per_row=20_000) is not None
+    assert rows_to_keep(done[:2], mask[:2], None, cost_per_row=1e9) is None
 
 
 def test_infos_are_those_of_the_steps() -> None:

@@ -7,7 +7,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxinterp._base import Batch
-from jaxinterp.attacks._minimum_norm._nearest import aim, dual_length
+from jaxinterp.attacks._nearest import aim, dual_length
+from jaxinterp.attacks._samples import over_samples
+
+WRITTEN_OUT = 16
+"""Candidates, at most, that stand in a program for CPU one after the other; each takes its time to compile."""
 
 
 class Boundary(NamedTuple):
@@ -31,7 +35,8 @@ def nearest_boundary(model: Any, image: Array, batch: Batch, *, norm: str, num_c
     still to cross, since it has to cross them all. Distances are those of the linearised network in `norm`, without the box.
 
     One evaluation of the network and one of its pullback for each candidate, one after the other: the memory is that of one
-    gradient, whatever the number of classes.
+    gradient, whatever the number of classes. On CPU, where convolutions in a compiled loop are several times slower, the
+    program is written out for up to `WRITTEN_OUT` candidates.
 
     Args:
         model: one model.
@@ -47,19 +52,23 @@ def nearest_boundary(model: Any, image: Array, batch: Batch, *, norm: str, num_c
         number = jnp.arange(count)[:, None]
         others = number + (number >= own[None]).astype(number.dtype)
     else:
-        others = jax.lax.top_k(jnp.where(_one_hot(own, logits) > 0, -jnp.inf, logits), count)[1].T
+        # `lax.top_k` would gather the rows of all devices.
+        others = jnp.argsort(jnp.where(_one_hot(own, logits) > 0, jnp.inf, -logits), axis=-1)[:, :count].T
 
-    def consider(best: tuple[Array, Array, Array], other: Array) -> tuple[tuple[Array, Array, Array], None]:
-        gap, gradient = _between(logits, pullback, own, other, aimed)
+    def consider(best: tuple[Array, Array, Array], index: Array) -> tuple[tuple[Array, Array, Array], Array]:
+        gap, gradient = _between(logits, pullback, own, others[index], aimed)
         slope = dual_length(gradient, norm)
         distance = gap / jnp.where(slope > 0, slope, 1.0)
         score = jnp.where(slope > 0, jnp.where(aimed, -distance, jnp.abs(distance)), jnp.inf)
         better = score < best[0]
         chosen = jnp.where(better[:, None, None, None], gradient, best[2])
-        return (jnp.where(better, score, best[0]), jnp.where(better, gap, best[1]), chosen), None
+        return (jnp.where(better, score, best[0]), jnp.where(better, gap, best[1]), chosen), score
 
     start = (jnp.full_like(logits[:, 0], jnp.inf), jnp.zeros_like(logits[:, 0]), jnp.zeros_like(image))
-    (_, gap, gradient), _ = jax.lax.scan(consider, start, others)
+    if count <= WRITTEN_OUT:
+        (_, gap, gradient), _ = over_samples(consider, start, count)
+    else:
+        (_, gap, gradient), _ = jax.lax.scan(consider, start, jnp.arange(count))
     return Boundary(logits, gap, gradient)
 
 

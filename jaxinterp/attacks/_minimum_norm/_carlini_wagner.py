@@ -8,7 +8,7 @@ import optax
 from jax import Array
 
 from jaxinterp._base import Attack, Batch
-from jaxinterp.attacks._minimum_norm._nearest import (
+from jaxinterp.attacks._nearest import (
     INSIDE,
     MinimumNormInfo,
     beside,
@@ -20,7 +20,7 @@ from jaxinterp.attacks._minimum_norm._nearest import (
     none_yet,
     reached,
 )
-from jaxinterp.attacks._minimum_norm._search import Search, advance, check_search, start_search
+from jaxinterp.attacks._search import Search, advance, check_search, start_search
 
 
 class CarliniWagnerState(NamedTuple):

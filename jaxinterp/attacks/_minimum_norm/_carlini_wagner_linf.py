@@ -9,7 +9,7 @@ from jax import Array
 
 from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._ball import check_num_steps
-from jaxinterp.attacks._minimum_norm._nearest import (
+from jaxinterp.attacks._nearest import (
     INSIDE,
     MinimumNormInfo,
     beside,

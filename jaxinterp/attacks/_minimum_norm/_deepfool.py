@@ -8,7 +8,7 @@ from jax import Array
 from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._ball import check_num_steps
 from jaxinterp.attacks._minimum_norm._boundary import nearest_boundary
-from jaxinterp.attacks._minimum_norm._nearest import MinimumNormInfo, check_norm, dual_length, length, reached
+from jaxinterp.attacks._nearest import MinimumNormInfo, check_norm, dual_length, length, reached
 
 NORMS = ("l2", "linf")
 
@@ -27,7 +27,7 @@ class DeepFoolState(NamedTuple):
     done: Array
 
 
-def deepfool(*, norm: str = "l2", num_steps: int = 50, overshoot: float = 0.02, num_candidates: int | None = None) -> Attack:
+def deepfool(*, norm: str = "l2", num_steps: int = 50, overshoot: float = 0.02, num_candidates: int | None = 9) -> Attack:
     """DeepFool: the first iterate beyond a boundary, by the shortest step to the nearest linearised one.
 
     With `f_k` the logits, `w_k` the gradient of `f_k - f_label` and `q` dual to the norm, a step goes to the class `k` of least
@@ -46,8 +46,8 @@ def deepfool(*, norm: str = "l2", num_steps: int = 50, overshoot: float = 0.02, 
         norm: of the steps, "l2" or "linf", over all pixels and channels.
         num_steps: at most so many linearisations.
         overshoot: eta, not negative; at 0 a row may stay on the boundary for ever.
-        num_candidates: only the classes of the largest logits at the iterate; all by default. Each costs one gradient; the
-            authors' code takes 10 at the clean image.
+        num_candidates: only so many classes, those of the largest logits at the iterate, each at the cost of one gradient; None
+            takes all. The authors' code takes 9, those at the clean image.
 
     Returns:
         An attack of kind "minimum_norm" on one model; its state is a `DeepFoolState`.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxinterp._base import Attack, Batch
-from jaxinterp.attacks._minimum_norm._nearest import (
+from jaxinterp.attacks._nearest import (
     MinimumNormInfo,
     check_at_least_zero,
     check_positive,
@@ -17,7 +17,7 @@ from jaxinterp.attacks._minimum_norm._nearest import (
     none_yet,
     reached,
 )
-from jaxinterp.attacks._minimum_norm._search import Search, advance, check_search, start_search
+from jaxinterp.attacks._search import Search, advance, check_search, start_search
 
 
 class EadState(NamedTuple):

@@ -10,8 +10,8 @@ from jax import Array
 from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._ball import check_num_steps
 from jaxinterp.attacks._minimum_norm._boundary import boundary_towards, nearest_boundary
-from jaxinterp.attacks._minimum_norm._nearest import MinimumNormInfo, check_norm, keep_nearest, length, none_yet, reached
 from jaxinterp.attacks._minimum_norm._projection import to_hyperplane
+from jaxinterp.attacks._nearest import MinimumNormInfo, check_norm, keep_nearest, length, none_yet, reached
 
 NORMS = ("linf", "l2", "l1")
 
@@ -65,7 +65,8 @@ def fab(
         norm: what is minimised: "linf", "l2" or "l1", over all pixels and channels, in [0, 1] units.
         num_steps: number of linearisations.
         towards: "nearest" or "target".
-        num_candidates: with `towards="nearest"`, only the classes of the largest logits at the iterate; all by default.
+        num_candidates: with `towards="nearest"`, only so many classes, those of the largest logits at the iterate; all by
+            default, which for a thousand classes is slow, most of all on CPU.
         largest_bias: alpha_max, how far towards the projection of the clean image, in [0, 1].
         overshoot: eta, at least 1.
         backward: beta, in (0, 1).

@@ -9,7 +9,8 @@ from jax import Array
 
 from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._ball import check_num_steps
-from jaxinterp.attacks._minimum_norm._nearest import (
+from jaxinterp.attacks._minimum_norm._projection import onto_l1_ball
+from jaxinterp.attacks._nearest import (
     MinimumNormInfo,
     annealed,
     check_norm,
@@ -21,7 +22,6 @@ from jaxinterp.attacks._minimum_norm._nearest import (
     none_yet,
     reached,
 )
-from jaxinterp.attacks._minimum_norm._projection import onto_l1_ball
 
 NORMS = ("l2", "linf", "l1", "l0")
 

@@ -9,7 +9,7 @@ from jax import Array
 
 from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._gradient import where_rows
-from jaxinterp.attacks._minimum_norm._nearest import (
+from jaxinterp.attacks._nearest import (
     MinimumNormInfo,
     beside,
     keep_nearest,
@@ -18,7 +18,7 @@ from jaxinterp.attacks._minimum_norm._nearest import (
     none_yet,
     reached,
 )
-from jaxinterp.attacks._minimum_norm._search import Search, advance, check_search, start_search
+from jaxinterp.attacks._search import Search, advance, check_search, start_search
 
 DECREASE = 1e-4
 """The share of what the gradient promises that a move has to gain."""

@@ -9,7 +9,7 @@ from jax import Array
 from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._ball import Scalar, check_num_steps, check_radius
 from jaxinterp.attacks._loss import Loss, cross_entropy
-from jaxinterp.attacks._minimum_norm._nearest import check_norm, check_positive
+from jaxinterp.attacks._nearest import check_norm, check_positive
 
 NORMS = ("linf", "l2")
 

@@ -15,6 +15,7 @@ class Case(NamedTuple):
         build: `(epsilon, *, loss, num_steps) -> attack`; what an attack does not take is left out by its row.
         kind: decides which laws hold.
         norm: order of the norm that it bounds or minimises: 0, 1, 2 or infinity.
+        pixels: with norm 0: what changed is counted in pixels, not in their channels.
         num_steps: with which the laws are tested; three where that is enough to move.
         evaluations: how often, at most, one step (and `init`) has the network in its program.
         random: another key gives another answer, with whatever it is built.
@@ -35,6 +36,7 @@ class Case(NamedTuple):
     build: Callable[..., Attack]
     kind: str
     norm: float = np.inf
+    pixels: bool = False
     num_steps: int = 3
     evaluations: int = 2
     random: bool = False

@@ -9,7 +9,7 @@ import numpy as np
 from jaxinterp import Attack, attacks
 from tests.attacks.cases._case import Case
 
-ORDERS = {"linf": np.inf, "l2": 2, "l1": 1}
+ORDERS = {"linf": np.inf, "l2": 2, "l1": 1, "l0": 0}
 
 
 def _case(attack: Callable[..., Attack], norm: str, *, converged: dict[str, Any], **fields: Any) -> Case:
@@ -29,9 +29,14 @@ def _fab(norm: str, **keywords: Any) -> Case:
     return _case(attack, norm, converged={"num_steps": 12}, num_steps=6, excess=6e-3, target_is_a_direction=aside)
 
 
-def _deepfool(norm: str) -> Case:
-    attack = functools.partial(attacks.deepfool, norm=norm)
+def _deepfool(norm: str, **keywords: Any) -> Case:
+    attack = functools.partial(attacks.deepfool, norm=norm, **keywords)
     return _case(attack, norm, converged={"num_steps": 1}, num_steps=8, excess=0.02 + 1e-9)
+
+
+def _jsma(direction: str, **keywords: Any) -> Case:
+    attack = functools.partial(attacks.jsma, direction=direction, **keywords)
+    return _case(attack, "l0", converged={"num_steps": 30}, num_steps=20, excess=1.0)
 
 
 def _fmn(norm: str) -> Case:
@@ -45,7 +50,8 @@ CASES: dict[str, Case] = {
     "fab[l1]": _fab("l1"),
     "fab[target]": _fab("l2", towards="target"),
     "deepfool[l2]": _deepfool("l2"),
-    "deepfool[linf]": _deepfool("linf"),
+    "deepfool[linf]": _deepfool("linf", num_candidates=None),
+    "deepfool[candidates]": _deepfool("l2", num_candidates=3),
     # The cross-entropy of five classes has another direction than the margin to the nearest.
     "ddn": _case(attacks.ddn, "l2", converged={"num_steps": 50, "initial_radius": 0.1}, num_steps=8, excess=0.35),
     "fmn[l2]": _fmn("l2"),
@@ -80,4 +86,15 @@ CASES: dict[str, Case] = {
         num_steps=8,
         excess=0.17,
     ),
+    "carlini_wagner_l0": _case(
+        functools.partial(attacks.carlini_wagner_l0, initial_weight=10.0, step_size=0.1, num_rounds=1),
+        "l0",
+        converged={"num_steps": 300, "num_rounds": 1},
+        num_steps=8,
+        excess=0.5,
+        pixels=True,
+    ),
+    "jsma[increase]": _jsma("increase"),
+    "jsma[both]": _jsma("both"),
+    "jsma[single]": _jsma("both", pairs=False),
 }

@@ -30,6 +30,17 @@ def _decision(make: Any, **settings: Any) -> Any:
     return build
 
 
+def _one_pixel(epsilon: Any, *, loss: Any, num_steps: int) -> Attack:
+    del epsilon, loss
+    return attacks.one_pixel(num_pixels=3, population=8, max_queries=1 + 8 * num_steps + 3)
+
+
+def _zoo(epsilon: Any, *, loss: Any, num_steps: int) -> Attack:
+    del epsilon, loss
+    settings = {"step_size": 0.3, "initial_weight": 10.0, "num_search_steps": 2}
+    return attacks.zoo(num_coordinates=12, max_queries=1 + 25 * num_steps * 2 + 5, **settings)
+
+
 CASES: dict[str, Case] = {
     "square": Case(_square("linf"), "query", num_steps=20, budget=20, random=True, radius=True, evaluations=1),
     "square[l2]": Case(
@@ -50,4 +61,6 @@ CASES: dict[str, Case] = {
         evaluations=1,
         aims=False,
     ),
+    "one_pixel": Case(_one_pixel, "query", norm=0, pixels=True, num_steps=4, budget=36, random=True, evaluations=2),
+    "zoo": Case(_zoo, "query", norm=2, num_steps=4, budget=206, random=True, evaluations=3),
 }

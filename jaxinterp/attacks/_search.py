@@ -7,7 +7,7 @@ from jax import Array
 
 from jaxinterp._base import Batch
 from jaxinterp.attacks._ball import check_num_steps
-from jaxinterp.attacks._minimum_norm._nearest import check_positive
+from jaxinterp.attacks._nearest import check_positive
 
 
 class Search(NamedTuple):

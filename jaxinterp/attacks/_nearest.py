@@ -41,7 +41,7 @@ def check_positive(value: float, *, name: str, instead: float) -> None:
 
 
 def length(change: Array, norm: str) -> Array:
-    """The norm of each row of `[n h w c]`."""
+    """The norm of each row of `[n h w c]`: "linf", "l2", "l1", "l0" (values that changed) or "pixels" (with any such value)."""
     axes = (1, 2, 3)
     if norm == "linf":
         return jnp.max(jnp.abs(change), axis=axes)
@@ -49,6 +49,8 @@ def length(change: Array, norm: str) -> Array:
         return jnp.sqrt(jnp.sum(jnp.square(change), axis=axes))
     if norm == "l1":
         return jnp.sum(jnp.abs(change), axis=axes)
+    if norm == "pixels":
+        return jnp.sum(jnp.any(change != 0, axis=-1).astype(change.dtype), axis=(1, 2))
     return jnp.sum((change != 0).astype(change.dtype), axis=axes)
 
 
