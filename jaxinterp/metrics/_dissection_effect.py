@@ -138,17 +138,7 @@ class _Counts:
         self.eligible = pairs.carries.sum(axis=0) >= max(min_images, 1)
         self.column = np.asarray([pairs.names.index(name) if name in pairs.names else 0 for name in categories])
         self.pixels, self.area, self.in_category = pairs.pixels, pairs.area, pairs.in_category
-        image, cell, shared = [], [], []
-        start = np.searchsorted(pairs.image, np.arange(pairs.num_images + 1))
-        for row in range(pairs.num_images):
-            entries = slice(start[row], start[row + 1])
-            label = np.concatenate([layer[row][pairs.pixel[entries]] for layer in pairs.layers])
-            unit = np.tile(pairs.unit[entries], len(pairs.layers))
-            found = np.bincount((unit * self.num_concepts + label)[label > 0])
-            cell.append(np.flatnonzero(found))
-            shared.append(found[cell[-1]])
-            image.append(np.full(len(cell[-1]), row))
-        self.image, self.cell, self.shared = (np.concatenate(parts) for parts in (image, cell, shared))
+        self.image, self.cell, self.shared = pairs.overlaps()
 
     def detected(self, weight: Float64[np.ndarray, " n"]) -> _Detected:
         """What each unit detects when every image counts as often as its weight says."""

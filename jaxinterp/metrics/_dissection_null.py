@@ -254,6 +254,23 @@ class MaskPairs:
             category_names=self.names,
         )
 
+    def overlaps(self) -> tuple[Int64[np.ndarray, "e"], Int64[np.ndarray, "e"], Int64[np.ndarray, "e"]]:
+        """Where units and concepts share pixels, image by image: image, `unit * concepts + concept`, and how many pixels.
+
+        Counts of any weighting of the images are weighted sums of these, which are far fewer than the pixels.
+        """
+        image, cell, shared = [], [], []
+        start = np.searchsorted(self.image, np.arange(self.num_images + 1))
+        for row in range(self.num_images):
+            entries = slice(start[row], start[row + 1])
+            label = np.concatenate([layer[row][self.pixel[entries]] for layer in self.layers])
+            unit = np.tile(self.unit[entries], len(self.layers))
+            found = np.bincount((unit * self.num_concepts + label)[label > 0])
+            cell.append(np.flatnonzero(found))
+            shared.append(found[cell[-1]])
+            image.append(np.full(len(cell[-1]), row))
+        return np.concatenate(image), np.concatenate(cell), np.concatenate(shared)
+
     def _touched(self, where: np.ndarray) -> Int64[np.ndarray, "u c"]:
         """Areas of the masks over the images where they touch a label of a category; `where` is the pixel of every entry."""
         columns = []

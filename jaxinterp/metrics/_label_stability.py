@@ -79,7 +79,7 @@ def label_stability(
     whole = pairs.tally(np.arange(len(source)))
     found = detectors(whole, threshold=threshold, min_images=min_images)
     units = np.arange(pairs.num_units)
-    image, cell, count = _per_image(pairs)
+    image, cell, count = pairs.overlaps()
     size = pairs.num_units * pairs.num_concepts
     concepts, own = np.zeros((2, num_draws, pairs.num_units))
     for draw in range(num_draws):
@@ -109,14 +109,3 @@ def label_stability(
         num_draws=num_draws,
         num_sources=len(first),
     )
-
-
-def _per_image(pairs: MaskPairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where unit and concept share pixels: image, `unit * concepts + concept`, and how many pixels."""
-    where, size = pairs.image * pairs.num_pixels + pairs.pixel, pairs.num_units * pairs.num_concepts
-    keys = []
-    for layer in pairs.layers:
-        concept = layer.ravel()[where]
-        keys.append((pairs.image * size + pairs.unit * pairs.num_concepts + concept)[concept > 0])
-    key, count = np.unique(np.concatenate(keys), return_counts=True)
-    return *np.divmod(key, size), count

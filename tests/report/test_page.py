@@ -148,7 +148,9 @@ def test_write_puts_figures_beside_the_page_and_leaves_nothing_else(tmp_path: pa
     assert path == tmp_path / "deep" / "report" / "index.html"
     assert path.read_text("utf-8") == report.render(page)
     files = sorted(str(file.relative_to(path.parent)) for file in path.parent.rglob("*") if file.is_file())
-    assert files == [os.path.join("figures", "unit.png"), "index.html"]
+    tables = [file for file in files if file.startswith("tables")]
+    assert [file for file in files if file not in tables] == [os.path.join("figures", "unit.png"), "index.html"]
+    assert len(tables) % 3 == 0 and {pathlib.Path(file).suffix for file in tables} == {".csv", ".md", ".tex"}
     assert (path.parent / "figures" / "unit.png").read_bytes() == page.figures[0].png
     before = (path.parent / "figures" / "unit.png").stat().st_mtime_ns
     report.write(report.Page("later", lead=page.lead), path.parent)
