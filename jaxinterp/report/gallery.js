@@ -5,7 +5,7 @@
   const gallery = byId("gallery"), detail = byId("detail"), form = byId("toolbar"), list = byId("cards");
   const cards = [...list.children];
   const fields = new Map(meta.fields.map((field) => [field.key, field]));
-  const CHUNK = 64, OUTLINE = 0xff3ce1ff, DIM = 0x99000000;  // alpha, blue, green, red
+  const CHUNK = meta.chunk, OUTLINE = 0xff3ce1ff, DIM = 0x99000000;  // alpha, blue, green, red
   const control = (name) => form.elements.namedItem(name);
   const of = (set, name) => meta.fields.find((field) => field.group === meta.sets[set].name && field.name === name);
 
