@@ -11,7 +11,7 @@ from jaxinterp.report._gallery_fields import Field, fields
 from jaxinterp.report._gallery_histogram import COLOURED, categories_of, category_rows, concept_lists
 from jaxinterp.report._gallery_records import TopPictures, UnitClasses, UnitGallery, UnitSet
 from jaxinterp.report._template import paragraphs, replace_file, template_of
-from jaxinterp.report._thumbnails import Pool, chunks, in_base64, masks_of_maps, pools, run_lengths, smaller_masks
+from jaxinterp.report._thumbnails import CHUNK, Pool, chunks, in_base64, masks_of_maps, pools, run_lengths, smaller_masks
 
 _CLASSES = 8
 
@@ -55,7 +55,14 @@ def unit_gallery(gallery: UnitGallery, *, strip: int = 6, mask_side: int = 56, l
         | {"note": field.note, "title": field.title, "values": [_rounded(value) for value in field.values]}
         for key, field in zip(keys, columns, strict=True)
     ]
-    meta = {"title": gallery.title, "units": gallery.num_units, "strip": strip, "sets": sets, "fields": described}
+    meta = {
+        "title": gallery.title,
+        "units": gallery.num_units,
+        "strip": strip,
+        "chunk": CHUNK,
+        "sets": sets,
+        "fields": described,
+    }
     meta["dead"] = [] if gallery.dead is None else np.flatnonzero(gallery.dead).tolist()
     rows = category_rows(gallery)
     lead = next((number for number, one in enumerate(gallery.sets) if one.labels is not None), None)
@@ -68,6 +75,7 @@ def unit_gallery(gallery: UnitGallery, *, strip: int = 6, mask_side: int = 56, l
         fields=list(zip(keys, columns, strict=True)),
         categories=[] if lead is None else categories_of(gallery.sets[lead].labels),  # pyright: ignore[reportArgumentType]
         rows=rows,
+        bar_kinds={bar["set"]: bar["kind"] for row in rows for bar in row["bars"]},
         has_null=any(bar["null"] for row in rows for bar in row["bars"]),
         has_null_labels=any(field.name == "survives" for field in columns if field.group),
         has_masks=any(one.pictures is not None and one.pictures.masks is not None for one in gallery.sets),

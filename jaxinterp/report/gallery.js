@@ -5,7 +5,7 @@
   const gallery = byId("gallery"), detail = byId("detail"), form = byId("toolbar"), list = byId("cards");
   const cards = [...list.children];
   const fields = new Map(meta.fields.map((field) => [field.key, field]));
-  const CHUNK = 64, OUTLINE = 0xff3ce1ff, DIM = 0x99000000;  // alpha, blue, green, red
+  const CHUNK = meta.chunk, OUTLINE = 0xff3ce1ff, DIM = 0x99000000;  // alpha, blue, green, red
   const control = (name) => form.elements.namedItem(name);
   const of = (set, name) => meta.fields.find((field) => field.group === meta.sets[set].name && field.name === name);
 
@@ -100,8 +100,8 @@
     return shadow;
   };
   const scratch = document.createElement("canvas");
-  const put = (picture, canvas, set, mask, size) => {
-    const info = meta.sets[set], wide = canvas.clientWidth || 96;
+  const put = (picture, canvas, wide, set, mask, size) => {
+    const info = meta.sets[set];
     const width = Math.round(wide * Math.min(window.devicePixelRatio || 1, 2)), height = Math.max(1, Math.round((width * info.height) / info.width));
     canvas.width = width;
     canvas.height = height;
@@ -115,12 +115,26 @@
     scratch.getContext("2d").putImageData(shade(mask, size, width, height), 0, 0);
     pen.drawImage(scratch, 0, 0);
   };
-  // Pictures wait in a line and a frame draws as many as fit, so that scrolling never waits for them.
+  // Pictures wait in a line, those in view before the others, and a frame draws as many as fit, so that scrolling never
+  // waits for them. Their width is measured once, since every measurement lays the page out anew.
   const waiting = [], ready = [];
   let due = false;
+  const nearestFirst = () => {
+    const far = new Map();
+    for (const { canvas } of waiting) {
+      const card = canvas.closest(".card") || canvas;
+      if (!far.has(card)) {
+        const { top, bottom } = card.isConnected ? card.getBoundingClientRect() : { top: Infinity, bottom: Infinity };
+        far.set(card, Math.max(0, top - window.innerHeight, -bottom));
+      }
+    }
+    const distance = ({ canvas }) => far.get(canvas.closest(".card") || canvas);
+    waiting.sort((a, b) => distance(a) - distance(b) || 0);
+  };
   const pump = () => {
     due = false;
-    for (const end = performance.now() + 10; (ready.length || waiting.length) && performance.now() < end; ) (ready.shift() || waiting.shift())();
+    if (waiting.length > 1) nearestFirst();
+    for (const end = performance.now() + 10; (ready.length || waiting.length) && performance.now() < end; ) (ready.shift() || waiting.shift().start)();
     schedule();
   };
   const schedule = () => {
@@ -128,19 +142,22 @@
     due = true;
     requestAnimationFrame(pump);
   };
-  const paint = (canvas, set, index, mask, size) => new Promise((done) => {
-    waiting.push(() => {
+  const paint = (canvas, wide, set, index, mask, size) => new Promise((done) => {
+    const start = () => {
       if (!canvas.isConnected) return done();
       image(set, index).then((picture) => {
         ready.push(() => {
-          if (picture && canvas.isConnected) put(picture, canvas, set, mask, size);
+          if (picture && canvas.isConnected) put(picture, canvas, wide, set, mask, size);
           done();
         });
         schedule();
       });
-    });
+    };
+    waiting.push({ canvas, start });
     schedule();
   });
+  let stripWidth = 0;
+  window.addEventListener("resize", () => { stripWidth = 0; });
   const canvasFor = (unit, set, record, rank) => {
     const canvas = document.createElement("canvas"), caption = pictureOf(set, record.image[rank])[1];
     canvas.setAttribute("role", "img");
@@ -164,7 +181,8 @@
       record.image.slice(0, meta.strip).forEach((index, rank) => {
         const canvas = canvasFor(unit, set, record, rank);
         holder.append(canvas);
-        jobs.push(paint(canvas, set, index, masks && masks[rank], record.size));
+        stripWidth ||= canvas.clientWidth || 96;
+        jobs.push(paint(canvas, stripWidth, set, index, masks && masks[rank], record.size));
       });
     });
     return Promise.all(jobs);
@@ -346,7 +364,8 @@
     document.title = `unit ${unit} · ${meta.title}`;
     window.scrollTo(0, 0);
     detail.focus({ preventScroll: true });
-    jobs.forEach((job) => paint(...job));
+    const wide = jobs.length ? jobs[0][0].clientWidth : 0;
+    jobs.forEach(([canvas, ...job]) => paint(canvas, wide, ...job));
   };
 
   // ------------------------------------------------------------------ the address: #unit-12, or the filters
