@@ -18,6 +18,10 @@ def stored(mask: np.ndarray, concepts: np.ndarray) -> MaskSet:
     return MaskSet(np.arange(len(mask)), np.arange(len(mask)), packed, maps, SIDE)
 
 
+def first_of(masks: MaskSet, count: int) -> MaskSet:
+    return MaskSet(masks.id[:count], masks.source_id[:count], masks.mask[:count], masks.concepts[:count], SIDE)
+
+
 def labels(seed: int, count: int) -> np.ndarray:
     """Quarters of the image with a colour and an object each."""
     draws = RNG(seed).integers(0, PER_CATEGORY + 1, (count, 2, 2, 2)) + np.asarray([0, PER_CATEGORY])
@@ -77,11 +81,11 @@ def test_nothing_detected_keeps_nothing():
 
 
 def test_other_images_and_missing_sets_are_refused():
-    fewer = MaskSet(*(leaf[:20] for leaf in OFF[:4]), SIDE)
+    fewer = first_of(OFF, 20)
     with pytest.raises(ValueError, match="expected the images of 'real' in 'noise'"):
         dissection_effect(RNG(0), {"real": REAL, "adversarial": OFF, "noise": fewer}, CATEGORIES)
     with pytest.raises(ValueError, match="expected a set 'noise', got: real, adversarial"):
         dissection_effect(RNG(0), {"real": REAL, "adversarial": OFF}, CATEGORIES)
-    one = MaskSet(*(leaf[:1] for leaf in OFF[:4]), SIDE)
+    one = first_of(OFF, 1)
     with pytest.raises(ValueError, match="at least 2 source images"):
         dissection_effect(RNG(0), dict.fromkeys(("real", "adversarial", "noise"), one), CATEGORIES)

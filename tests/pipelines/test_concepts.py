@@ -1,5 +1,6 @@
 """Dissection over concept images: equal to plain NumPy, the noise control, the verb, killed and resumed."""
 
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -48,7 +49,7 @@ def test_equals_plain_numpy(found):
     np.testing.assert_allclose(found["conv5"].thresholds, quantile_loop(maps, 0.02), rtol=1e-5)
     scene = Scene(0, len(WORLD), layer=model.layer("conv5"), size=16, categories=WORLD.concepts.categories)
     scene.maps = maps
-    scene.concepts = np.stack([example.concepts for example in examples])[:, 2::4, 2::4]
+    scene.concepts = np.stack([np.asarray(example.concepts) for example in examples])[:, 2::4, 2::4]
     assert equal(found["conv5"].tally, tally_loop(scene, found["conv5"].thresholds, image_size=64))
     best = np.sort(maps.max(axis=(1, 2)), axis=0)[::-1][:3].T
     np.testing.assert_allclose(found["conv5"].top.value, best, rtol=1e-5)
@@ -110,9 +111,9 @@ def test_bad_input_is_one_line():
     with pytest.raises(ValueError, match="expected num_top of at least 1, got 0"):
         settings(num_top=0)
     with pytest.raises(ValueError, match="expected layers of members, got 'VGG'"):
-        pipelines.Study("", "", "", dissected().members, None, lambda phase: None, 1, dissection=settings(layers={"VGG": ()}))
+        dataclasses.replace(dissected(), dissection=settings(layers={"VGG": ()}))
     with pytest.raises(ValueError, match="expected source= or dissection=, got neither"):
-        pipelines.Study("", "", "", dissected().members, None, lambda phase: None, 1)
+        dataclasses.replace(dissected(), dissection=None)
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +169,7 @@ def test_masks_of_the_gallery_are_those_of_the_top_images(workdir):
     arrays = _below(run.workdir.load("concepts.normal")[1], "AlexNet")
     found = _below(arrays, "conv5/real")
     index = np.searchsorted(arrays["ids"], found["top_ids"])
+    assert run.study.dissection is not None
     images = concept_images(run.study.dissection)
     masks = _masks(run, model, layer, images, index, found["thresholds"], "receptive_field", "")
     for unit, place in ((0, 0), (17, 3), (47, 1)):
