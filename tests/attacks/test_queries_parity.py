@@ -18,7 +18,7 @@ KEY = jax.random.key(0)
 
 
 def test_square_finds_what_that_of_its_authors_finds() -> None:
-    """On 16 images and six seeds, 60 queries each. Theirs do not count the clean image, and no window reaches the last edges."""
+    """On 16 images and six seeds, 60 queries each. Theirs count no clean image, and no window reaches the last edges."""
     model, batch = toys.conv_model(dtype=np.float64, scale=1.5), toys.make_batch(16, dtype=np.float64)
     batch = batch._replace(label=model(batch.image)[0].argmax(1).astype(np.int32), target=batch.target * 0 - 1)
     copies = jax.tree.map(lambda leaf: jnp.tile(leaf, (6,) + (1,) * (leaf.ndim - 1)), batch)
