@@ -21,7 +21,7 @@ from jaxinterp.attacks._loss import members
 INIT = 2**32 - 1
 """Folded into the key for `init`; step `i` folds in `i`."""
 
-LAG = 2
+LAG = 1
 """Steps after which the Python loop looks whether every row was done: by then the answer is there, and nobody waits for it."""
 
 
@@ -130,7 +130,7 @@ def run_batch(attack: Attack, model: Any, batch: Batch, *, key: Array, unroll: b
 
     Returns:
         The last state; `.adversarial` is the answer. An attack whose state has `done` `[n]` ends early, once every row that
-        `batch.mask` counts is done; the Python loop notices that two steps late, which changes no row that is done. It also
+        `batch.mask` counts is done; the Python loop notices that a step late, which changes no row that is done. It also
         goes on with a smaller batch where rows of an attack of kind "query" are done and what that saves is worth another
         program.
     """

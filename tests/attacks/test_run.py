@@ -122,7 +122,7 @@ def test_a_run_ends_once_every_row_that_counts_is_done(unroll: bool) -> None:
     batch = toys.make_batch()
     batch = batch._replace(id=batch.id.at[3].set(1000), mask=batch.mask.at[3].set(False))
     state = attacks.run_batch(attack, toys.linear_model(), batch, key=KEY, unroll=unroll)
-    assert int(state.steps[0]) == 3 + 2 * unroll  # a Python loop looks two steps late
+    assert int(state.steps[0]) == 3 + unroll  # a Python loop looks a step late
     state, infos = attacks.run_with_info(attack, toys.linear_model(), batch, key=KEY, unroll=unroll)
     np.testing.assert_array_equal(infos, np.broadcast_to(np.arange(1, 101)[:, None], (100, 4)))
 
