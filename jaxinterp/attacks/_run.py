@@ -22,7 +22,7 @@ INIT = 2**32 - 1
 """Folded into the key for `init`; step `i` folds in `i`."""
 
 LAG = 1
-"""Steps after which the Python loop looks whether every row was done: by then the answer is there, and nobody waits for it."""
+"""Steps after which the Python loop looks which rows were done: the device is at work on the newer ones meanwhile."""
 
 
 class Result(NamedTuple):
