@@ -174,12 +174,15 @@ class Attack(NamedTuple):
             then ends once all are done; and `queries` `[n]` int32, the images on which the model was asked for a row.
         num_steps: how often `step` is called; with `done`, at most.
         kind: what it promises: "fixed_radius", "penalty", "minimum_norm", "query" or "universal".
+        criterion: `(key, model, adversarial, batch) -> [n]` bool, which images count as success; None: those that every model
+            takes for the target or, in rows without one, no model for the label.
     """
 
     init: Callable[[Array, Any, Batch], Any]
     step: Callable[[Array, Any, Any, Batch], tuple[Any, Any]]
     num_steps: int
     kind: str
+    criterion: Callable[[Array | None, Any, Array, Batch], Array] | None = None
 
 
 class Statistic(NamedTuple):

@@ -1,6 +1,7 @@
 """Rows that are done leave the batch of a long run, so that the network is not asked about them again."""
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -8,36 +9,66 @@ import numpy as np
 from jax import Array
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxinterp._base import Attack
+
 COMPILING = 18_000
 """What a step for a smaller batch has to save before it is compiled: images not shown to the network, times their side.
 
 On CPU a step of ResNet-18 compiles in the time of some 75 images of 224 px, and one of ResNet-20 in that of some 600 of 32 px.
 """
 
-COARSENESS = 8
-"""A batch gets smaller by at least this part of it, so that few sizes are compiled."""
+GRID = 16
+"""Sizes of smaller batches are multiples of this part of the whole, so that batches to come find their programs compiled."""
+
+
+@functools.lru_cache(maxsize=256)
+def costs_so_far(attack: Attack, structure: Any, shape: tuple[int, ...], sharding: NamedSharding | None) -> dict[int, float]:
+    """What has been lost by not compiling a size, for each size; infinite for those that are compiled.
+
+    One dictionary for each kind of program, which `rows_to_keep` brings up to date. It decides how fast an answer is had, and
+    not which.
+    """
+    del attack, structure, shape, sharding
+    return {}
 
 
 def rows_to_keep(
-    done: np.ndarray, mask: np.ndarray, sharding: NamedSharding | None, *, cost_per_row: float | int
+    done: np.ndarray,
+    mask: np.ndarray,
+    sharding: NamedSharding | None,
+    *,
+    whole: int,
+    side: float | int,
+    steps_left: int,
+    costs: dict[int, float],
 ) -> np.ndarray | None:
-    """The rows of a smaller batch, which has just room for all that are not done; None where it would not be worth while.
+    """The rows of a smaller batch that has room for all that are not done; None where it would not be worth while.
 
-    Rows that do not count (`mask` False) need no room. On several devices sizes stay multiples of their number. The choice
-    depends on nothing that is measured, so that two runs make the same one.
+    A size is compiled once what it saves in this run and what it would have saved before come to the price of a program; a size
+    that is compiled is taken at once. Rows that do not count (`mask` False) need no room. On several devices sizes stay
+    multiples of their number.
 
     Args:
         done: `[n]` bool.
         mask: `[n]` bool.
         sharding: of the rows.
-        cost_per_row: queries that are left for each row, times the side of an image.
+        whole: rows of the whole batch.
+        side: of an image.
+        steps_left: of the attack, each one query for a row or more.
+        costs: see `costs_so_far`.
     """
     going = ~done & mask
     parts = 1 if sharding is None else sharding.mesh.size
-    size = parts * max(-(-int(going.sum()) // parts), 1)
-    saved = len(done) - size
-    if saved < max(len(done) // COARSENESS, 1) or saved * cost_per_row < COMPILING:
+    grain = parts * -(-whole // (GRID * parts))
+    size = grain * max(-(-int(going.sum()) // grain), 1)
+    saved = (len(done) - size) * side
+    if saved > 0 and costs.get(size, 0.0) + saved * steps_left < COMPILING:
+        costs[size] = costs.get(size, 0.0) + saved
+        size = min((known for known, lost in costs.items() if math.isinf(lost) and known > size), default=len(done))
+    # To move the rows costs a part of a step.
+    if 4 * (len(done) - size) * steps_left <= len(done):
         return None
+    costs[size] = math.inf
     # Behind the rows that go on stand those that are done, which no step changes.
     order = np.lexsort((~done, ~going))
     return np.sort(order[:size])

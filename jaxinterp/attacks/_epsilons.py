@@ -68,7 +68,7 @@ def run_epsilons(
     results = []
     for radius in radii:
         at = _At(jnp.asarray(radius, batch.image.dtype), model)
-        results.append(result_of(model, run_batch(attack, at, batch, key=key), batch))
+        results.append(result_of(attack, model, run_batch(attack, at, batch, key=key), batch))
     return jax.tree.map(lambda *parts: jnp.stack(parts), *results)
 
 
@@ -83,4 +83,4 @@ def _taking_epsilon(build: Callable[[Any], Attack]) -> Attack:
         return build(at.epsilon).step(key, state, at.model, batch)
 
     whole = build(jnp.asarray(0.5))
-    return Attack(init=init, step=step, num_steps=whole.num_steps, kind=whole.kind)
+    return Attack(init=init, step=step, num_steps=whole.num_steps, kind=whole.kind, criterion=whole.criterion)

@@ -11,7 +11,7 @@ from jax import Array
 from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._ball import Ball, check_num_steps
 from jaxinterp.attacks._criterion import rms_distortion
-from jaxinterp.attacks._loss import Loss
+from jaxinterp.attacks._loss import Loss, gradient_of
 
 
 class GradientState(NamedTuple):
@@ -128,12 +128,7 @@ def gradient_attack(
 
 def value_gradient(loss: Loss, key: Array | None, model: Any, images: Array, batch: Batch) -> tuple[Array, Array]:
     """The gradient of each image's loss `[n h w c]`, and the losses `[n]`."""
-
-    def total(images: Array) -> tuple[Array, Array]:
-        values = loss(key, model, images, batch)
-        return jnp.sum(values), values
-
-    return jax.grad(total, has_aux=True)(images)
+    return gradient_of(lambda images: loss(key, model, images, batch), images)
 
 
 def example_keys(key: Array, batch: Batch) -> Array:

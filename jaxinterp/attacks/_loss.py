@@ -132,6 +132,16 @@ def logits_of(key: Array | None, model: Any, images: Array) -> Array:
     return model(images, key=key)[0]
 
 
+def gradient_of(values_at: Callable[[Array], Array], images: Array) -> tuple[Array, Array]:
+    """The gradient of each image's value `[n h w c]`, and the values `[n]`."""
+
+    def total(images: Array) -> tuple[Array, Array]:
+        values = values_at(images)
+        return jnp.sum(values), values
+
+    return jax.grad(total, has_aux=True)(images)
+
+
 def _activation(key: Array | None, model: Any, images: Array, layer: str) -> Array:
     if isinstance(model, (tuple, list)):
         raise ValueError(f"expected one model, got {len(model)}; wrap the loss: attacks.ensemble(loss).")

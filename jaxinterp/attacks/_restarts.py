@@ -78,4 +78,4 @@ def with_restarts(attack: Attack, num_restarts: int, *, score: Loss = joint_marg
         adversarial = jnp.where(steps <= attack.num_steps, inner.adversarial, best)
         return RestartsState(adversarial, jnp.where(better, scores, state.score), steps, inner), info
 
-    return Attack(init=init, step=step, num_steps=num_restarts * attack.num_steps, kind=attack.kind)
+    return Attack(init=init, step=step, num_steps=num_restarts * attack.num_steps, kind=attack.kind, criterion=attack.criterion)

@@ -14,15 +14,15 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Bool, Float, Integer
 
 from jaxinterp._base import Attack, Batch, check_images
-from jaxinterp.attacks._compact import put_back, rows_to_keep, take
+from jaxinterp.attacks._compact import costs_so_far, put_back, rows_to_keep, take
 from jaxinterp.attacks._criterion import joint_success, rms_distortion
 from jaxinterp.attacks._loss import members
 
 INIT = 2**32 - 1
 """Folded into the key for `init`; step `i` folds in `i`."""
 
-LAG = 2
-"""Steps after which the Python loop looks whether every row was done: by then the answer is there, and nobody waits for it."""
+LAG = 1
+"""Steps after which the Python loop looks which rows were done: the device is at work on the newer ones meanwhile."""
 
 
 class Result(NamedTuple):
@@ -30,7 +30,8 @@ class Result(NamedTuple):
 
     Attributes:
         adversarial: `[n h w c]` in [0, 1].
-        success: `[n]` bool; every model predicts the target, or, without a target, no model predicts the label.
+        success: `[n]` bool, by the attack's criterion: every model predicts the target, or, without a target, no model predicts
+            the label. Whatever loss an attack had, a given target counts; for `fab(towards="target")` alone it does not.
         distortion: `[n]`, RMS difference from the clean image in [0, 1] units.
         queries: `[n]`, the images on which the model was asked for each of them; None where the attack does not count.
     """
@@ -79,7 +80,7 @@ def run(
     """
     batch = plain_batch(model, images, labels, targets)
     state = run_batch(attack, model, batch, key=key, unroll=unroll)
-    return result_of(model, state, batch)
+    return result_of(attack, model, state, batch)
 
 
 def plain_batch(model: Any, images: Any, labels: Any, targets: Any) -> Batch:
@@ -110,9 +111,9 @@ def plain_batch(model: Any, images: Any, labels: Any, targets: Any) -> Batch:
     )
 
 
-def result_of(model: Any, state: Any, batch: Batch) -> Result:
+def result_of(attack: Attack, model: Any, state: Any, batch: Batch) -> Result:
     """What `run` tells of the last state."""
-    success, distortion = _measure(model, state.adversarial, batch)
+    success, distortion = _measure(attack.criterion or joint_success, model, state.adversarial, batch)
     return Result(state.adversarial, success, distortion, queries=getattr(state, "queries", None))
 
 
@@ -129,7 +130,7 @@ def run_batch(attack: Attack, model: Any, batch: Batch, *, key: Array, unroll: b
 
     Returns:
         The last state; `.adversarial` is the answer. An attack whose state has `done` `[n]` ends early, once every row that
-        `batch.mask` counts is done; the Python loop notices that two steps late, which changes no row that is done. It also
+        `batch.mask` counts is done; the Python loop notices that a step late, which changes no row that is done. It also
         goes on with a smaller batch where rows of an attack of kind "query" are done and what that saves is worth another
         program.
     """
@@ -150,8 +151,11 @@ def run_batch(attack: Attack, model: Any, batch: Batch, *, key: Array, unroll: b
         done, mask = np.asarray(noticed.popleft()), np.asarray(part.mask)
         if np.all(done | ~mask):
             break
-        left = (attack.num_steps - index) * math.sqrt(math.prod(batch.image.shape[1:3]))
-        fewer = rows_to_keep(done, mask, sharding, cost_per_row=left) if attack.kind == "query" else None
+        if attack.kind != "query":
+            continue
+        costs = costs_so_far(attack, jax.tree.structure(model), batch.image.shape, sharding)
+        side, steps_left = math.sqrt(math.prod(batch.image.shape[1:3])), attack.num_steps - index
+        fewer = rows_to_keep(done, mask, sharding, whole=count, side=side, steps_left=steps_left, costs=costs)
         if fewer is not None:
             whole = put_back(whole, state, kept, count=count, sharding=sharding)
             kept = kept[fewer]
@@ -254,9 +258,9 @@ def _keep_sharded(state: Any, sharding: NamedSharding | None, batch: Batch) -> A
     return jax.tree.map(constrain, state)
 
 
-@jax.jit
-def _measure(model: Any, adversarial: Array, batch: Batch) -> tuple[Bool[Array, "n"], Float[Array, "n"]]:
-    return joint_success(None, model, adversarial, batch), rms_distortion(adversarial, batch.image)
+@functools.partial(jax.jit, static_argnames="criterion")
+def _measure(criterion: Any, model: Any, adversarial: Array, batch: Batch) -> tuple[Bool[Array, "n"], Float[Array, "n"]]:
+    return criterion(None, model, adversarial, batch), rms_distortion(adversarial, batch.image)
 
 
 def _check_values(images: np.ndarray) -> None:

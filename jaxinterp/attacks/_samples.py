@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxinterp.attacks._loss import gradient_of
+
 
 def mean_gradient(values_at: Callable[[Array, Array], Array], images: Array, *, num_samples: int) -> tuple[Array, Array]:
     """The mean over `i` of `values_at(i, images)` `[n]`, and of its gradients.
@@ -25,11 +27,7 @@ def mean_gradient(values_at: Callable[[Array, Array], Array], images: Array, *, 
     """
 
     def add(gradient: Array, index: Array) -> tuple[Array, Array]:
-        def total(images: Array) -> tuple[Array, Array]:
-            values = values_at(index, images)
-            return jnp.sum(values), values
-
-        more, values = jax.grad(total, has_aux=True)(images)
+        more, values = gradient_of(functools.partial(values_at, index), images)
         return gradient + more, values
 
     gradient, values = over_samples(add, jnp.zeros_like(images), num_samples)

@@ -11,6 +11,7 @@ import pytest
 from jaxinterp import Attack, _mesh, attacks
 from jaxinterp.attacks import _compact
 from jaxinterp.attacks._compact import rows_to_keep
+from jaxinterp.attacks._run import plain_batch
 from tests.attacks import toys
 
 KEY = jax.random.key(0)
@@ -39,6 +40,20 @@ def test_success_and_distortion() -> None:
     result = attacks.run(aimed, model, IMAGES, LABELS, key=KEY, targets=targets)
     assert bool(result.success.all())
     np.testing.assert_array_equal(model(result.adversarial)[0].argmax(1), targets)
+
+
+def test_a_target_that_is_a_direction_does_not_decide_on_success() -> None:
+    """FAB towards a class succeeds with any error; other attacks only with the class."""
+    model = toys.linear_model()
+    label = np.asarray(model(jnp.asarray(IMAGES))[0].argmax(1)).astype(np.int32)
+    targets = ((label + 1) % toys.CLASSES).astype(np.int32)
+    aside = attacks.fab(towards="target", num_steps=2)
+    batch = plain_batch(model, IMAGES, label, targets)
+    for attack in (aside, attacks.with_restarts(aside, 1)):
+        result = attacks.run(attack, model, IMAGES, label, key=KEY, targets=targets)
+        np.testing.assert_array_equal(result.success, attacks.misclassified(None, model, result.adversarial, batch))
+        assert bool(result.success.any())
+        assert not bool(attacks.joint_success(None, model, result.adversarial, batch).all())
 
 
 def test_run_batch_inside_jit_and_vmap() -> None:
@@ -107,7 +122,7 @@ def test_a_run_ends_once_every_row_that_counts_is_done(unroll: bool) -> None:
     batch = toys.make_batch()
     batch = batch._replace(id=batch.id.at[3].set(1000), mask=batch.mask.at[3].set(False))
     state = attacks.run_batch(attack, toys.linear_model(), batch, key=KEY, unroll=unroll)
-    assert int(state.steps[0]) == 3 + 2 * unroll  # a Python loop looks two steps late
+    assert int(state.steps[0]) == 3 + unroll  # a Python loop looks a step late
     state, infos = attacks.run_with_info(attack, toys.linear_model(), batch, key=KEY, unroll=unroll)
     np.testing.assert_array_equal(infos, np.broadcast_to(np.arange(1, 101)[:, None], (100, 4)))
 
@@ -134,28 +149,30 @@ def test_rows_that_are_done_leave_the_batch_of_a_long_run(monkeypatch: pytest.Mo
 
 
 def test_the_smaller_batch_has_room_for_all_that_go_on() -> None:
-    done, mask = np.ones(12, bool), np.ones(12, bool)
+    done, mask, settings = np.ones(12, bool), np.ones(12, bool), {"whole": 12, "side": 100, "steps_left": 1000}
     done[[2, 7]] = mask[5] = False
-    two = rows_to_keep(done, mask, None, cost_per_row=1e6)
+    two = rows_to_keep(done, mask, None, costs={}, **settings)
     assert two is not None and {2, 7} == set(two)
     split = _mesh.sharded(_mesh.data_mesh(4))
-    on_four_devices = rows_to_keep(done, mask, split, cost_per_row=1e6)
+    on_four_devices = rows_to_keep(done, mask, split, costs={}, **settings)
     assert on_four_devices is not None and {2, 7} <= set(on_four_devices) and len(on_four_devices) == 4
     assert 5 not in on_four_devices
+    assert rows_to_keep(~done, np.ones(12, bool), None, costs={}, **settings) is not None
+    assert rows_to_keep(np.zeros(12, bool), np.ones(12, bool), None, costs={}, **settings) is None
 
 
 def test_a_smaller_batch_has_to_be_worth_another_program() -> None:
-    done, mask = np.zeros(16, bool), np.ones(16, bool)
-    done[3] = True
-    assert rows_to_keep(done, mask, None, cost_per_row=1e9) is None  # too little of the batch
-    done[5] = True
-    assert rows_to_keep(done, mask, None, cost_per_row=8000) is None
-    fewer = rows_to_keep(done, mask, None, cost_per_row=10_000)
-    assert fewer is not None and len(fewer) == 14
-    done[:] = True
-    done[[0, 1]] = False
-    assert rows_to_keep(done[:3], mask[:3], None, cost_per_row=20_000) is not None
-    assert rows_to_keep(done[:2], mask[:2], None, cost_per_row=1e9) is None
+    """A program of 18 000: four rows of 100 px save 400 a step."""
+    done, mask, costs = np.arange(64) < 5, np.ones(64, bool), {}
+    sizes: list[int] = []
+    for _ in range(20):
+        fewer = rows_to_keep(done, mask, None, whole=64, side=100, steps_left=30, costs=costs)
+        sizes.append(64 if fewer is None else len(fewer))
+    assert sizes == [64] * 15 + [60] * 5  # 15 * 400 + 30 * 400 = 18 000
+    done = np.arange(64) < 9
+    fewer = rows_to_keep(done, mask, None, whole=64, side=100, steps_left=10, costs=costs)
+    assert fewer is not None and len(fewer) == 60  # 56 is not compiled
+    assert rows_to_keep(done, mask, None, whole=64, side=100, steps_left=3, costs=costs) is None
 
 
 def test_infos_are_those_of_the_steps() -> None:

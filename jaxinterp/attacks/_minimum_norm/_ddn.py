@@ -69,7 +69,7 @@ def ddn(*, num_steps: int = 100, initial_radius: float = 1.0, change: float = 0.
 
     References:
         J. Rony, L. G. Hafemann, L. S. Oliveira, I. Ben Ayed, R. Sabourin, E. Granger, "Decoupling Direction and Norm for
-        Efficient Gradient-Based L2 Adversarial Attacks and Defenses", CVPR 2019, algorithm 1 and section 4.
+        Efficient Gradient-Based L2 Adversarial Attacks and Defenses", CVPR 2019, algorithm 1.
     """
     check_num_steps(num_steps)
     check_positive(initial_radius, name="initial_radius", instead=1.0)

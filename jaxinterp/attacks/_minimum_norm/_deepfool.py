@@ -57,7 +57,7 @@ def deepfool(*, norm: str = "l2", num_steps: int = 50, overshoot: float = 0.02, 
 
     References:
         S.-M. Moosavi-Dezfooli, A. Fawzi, P. Frossard, "DeepFool: a simple and accurate method to fool deep neural networks",
-        CVPR 2016, algorithm 2, and equations (10) to (12) for other norms.
+        CVPR 2016, algorithm 2, and its extension to other norms.
     """
     check_norm(norm, NORMS)
     check_num_steps(num_steps)

@@ -79,7 +79,7 @@ def ead(
 
     References:
         P.-Y. Chen, Y. Sharma, H. Zhang, J. Yi, C.-J. Hsieh, "EAD: Elastic-Net Attacks to Deep Neural Networks via Adversarial
-        Examples", AAAI 2018, equations (3) to (7) and algorithm 1.
+        Examples", AAAI 2018, algorithm 1.
     """
     if decision not in ("l1", "elastic_net"):
         raise ValueError(f"expected decision 'l1' or 'elastic_net', got {decision!r}; write decision='l1'.")

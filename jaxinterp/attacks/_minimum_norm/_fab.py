@@ -9,6 +9,7 @@ from jax import Array
 
 from jaxinterp._base import Attack, Batch
 from jaxinterp.attacks._ball import check_num_steps
+from jaxinterp.attacks._criterion import misclassified
 from jaxinterp.attacks._minimum_norm._boundary import boundary_towards, nearest_boundary
 from jaxinterp.attacks._minimum_norm._projection import to_hyperplane
 from jaxinterp.attacks._nearest import MinimumNormInfo, check_norm, keep_nearest, length, none_yet, reached
@@ -50,9 +51,9 @@ def fab(
     Where this is adversarial, it is a candidate for the answer, and the next iterate is drawn back to `x0 + beta (x - x0)`.
 
     With `towards="target"` (FAB-T) the only boundary is the one between the label and `batch.target`. The target is then a
-    direction and no aim: *success is any prediction other than the label*, on every row. A standard evaluation runs it once
-    for each of the nine likeliest wrong classes, by the same compiled program. Rows without a target approach the wrong class
-    of the largest logit at the iterate.
+    direction and no aim: *success is any prediction other than the label*, on every row, in `attacks.run` too. A standard
+    evaluation runs it once for each of the nine likeliest wrong classes, by the same compiled program. Rows without a target
+    approach the wrong class of the largest logit at the iterate.
 
     With `towards="nearest"` a row without a target leaves its label across the nearest of all boundaries, at the cost of one
     gradient for each class; a row with a target has to reach it, and approaches the furthest boundary that it has still to
@@ -79,8 +80,8 @@ def fab(
 
     References:
         F. Croce, M. Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack", ICML 2020,
-        algorithm 1 and section 3.3; FAB-T: F. Croce, M. Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble
-        of Diverse Parameter-free Attacks", ICML 2020, section 5.
+        algorithm 1; FAB-T: F. Croce, M. Hein, "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse
+        Parameter-free Attacks", ICML 2020.
     """
     check_norm(norm, NORMS)
     check_num_steps(num_steps)
@@ -124,4 +125,5 @@ def fab(
         drawn_back = jnp.where(found[:, None, None, None], clean + backward * (moved - clean), moved)
         return FabState(*kept, iterate=drawn_back), MinimumNormInfo(distance, found)
 
-    return Attack(init=init, step=step, num_steps=num_steps, kind="minimum_norm")
+    criterion = misclassified if towards == "target" else None
+    return Attack(init=init, step=step, num_steps=num_steps, kind="minimum_norm", criterion=criterion)

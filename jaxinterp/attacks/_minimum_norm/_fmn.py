@@ -74,7 +74,7 @@ def fmn(*, norm: str = "l2", num_steps: int = 100, change: float = 0.05, step_si
 
     References:
         M. Pintor, F. Roli, W. Brendel, B. Biggio, "Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints",
-        NeurIPS 2021, algorithm 1 and section 2.
+        NeurIPS 2021, algorithm 1.
     """
     check_norm(norm, NORMS)
     check_num_steps(num_steps)

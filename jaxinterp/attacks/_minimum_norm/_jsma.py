@@ -75,8 +75,8 @@ def jsma(
 
     References:
         N. Papernot, P. McDaniel, S. Jha, M. Fredrikson, Z. B. Celik, A. Swami, "The Limitations of Deep Learning in Adversarial
-        Settings", IEEE European Symposium on Security and Privacy 2016, algorithms 2 and 3, equations 8 to 10.
-        R. Wiyatno, A. Xu, "Maximal Jacobian-based Saliency Map Attack", 2018, for rows without a target.
+        Settings", IEEE European Symposium on Security and Privacy 2016, algorithms 2 and 3.
+        R. Wiyatno, A. Xu, "Maximal Jacobian-based Saliency Map Attack", arXiv 1808.07945, 2018, for rows without a target.
     """
     check_radius(step_size, name="step_size")
     check_num_steps(num_steps)

@@ -30,7 +30,7 @@ def to_hyperplane(image: Array, gradient: Array, gap: Array, norm: str) -> Array
 
     References:
         F. Croce, M. Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack", ICML 2020,
-        equation (2); the solution without a sort is our own.
+        the projection onto a hyperplane within a box; the solution without a sort is our own.
     """
     shape, steepest = image.shape, jnp.max(jnp.abs(gradient))
     scale = jnp.where(steepest > 0, steepest, 1.0)

@@ -78,7 +78,7 @@ def universal_perturbation(
 
     References:
         A. Shafahi, M. Najibi, Z. Xu, J. Dickerson, L. S. Davis, T. Goldstein, "Universal Adversarial Training", AAAI 2020,
-        equations (2) and (3) and algorithm 1; the problem: S.-M. Moosavi-Dezfooli, A. Fawzi, O. Fawzi, P. Frossard,
+        its attack with a clipped loss; the problem: S.-M. Moosavi-Dezfooli, A. Fawzi, O. Fawzi, P. Frossard,
         "Universal adversarial perturbations", CVPR 2017.
     """
     check_norm(norm, NORMS)

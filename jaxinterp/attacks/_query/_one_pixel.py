@@ -83,7 +83,7 @@ def one_pixel(
 
     References:
         J. Su, D. V. Vargas, K. Sakurai, "One Pixel Attack for Fooling Deep Neural Networks", IEEE Transactions on Evolutionary
-        Computation 2019, section III.
+        Computation 2019.
     """
     if num_pixels < 1:
         raise ValueError(f"expected num_pixels >= 1, got {num_pixels}; write num_pixels=1.")
