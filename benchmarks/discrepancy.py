@@ -6,9 +6,10 @@
 Without weights: units whose pixels are known, on pictures of the concept world at 64 px. A "pattern" unit is a matched
 filter of one of eight random patterns, and an image has one of them pasted in; "centred" reads it in the middle of its
 receptive field, "aside" from a cell two strides away. A "colour" unit answers to the share of a colour's pixels in its
-window, and the labels say which pixels these are. Compared are the discrepancy map (by position and by maximum), the
-upsampled activation map and a map of noise as smooth as the discrepancy map: AUROC, IoU at half of the maximum, the best
-IoU, the pointing game, and deletion and insertion, each with a bootstrap interval over images.
+window, and the labels say which pixels these are. Compared are the discrepancy map (by position and by maximum, spread
+over the occluder's footprint or interpolated between centres), the upsampled activation map and a map of smooth noise:
+AUROC, IoU at half of the maximum, the best IoU, the pointing game, and deletion and insertion, each with a bootstrap interval
+over images.
 
 With weights: time an image of a ResNet-18's last block on real images. A row goes to benchmarks/results/discrepancy.jsonl.
 """
@@ -134,14 +135,18 @@ def compare(kind: str, count: int, batch: int) -> dict[str, Any]:
             jax.random.key(0), model, images, layers=("units",), drop=drop, occluder=7, stride=2, batch_size=batch
         )["units"]
         print(f"{kind} {drop}: {(time.perf_counter() - start) / count:.2f} s an image", flush=True)
-        maps[f"discrepancy, {drop}"] = activations.discrepancy_on_image(found)[rows, :, :, units]
+        for spread in ("footprint", "centre"):
+            maps[f"{drop}, {spread}"] = activations.discrepancy_on_image(found, spread=spread)[rows, :, :, units]
     plain = model(images)[1]["units"]
+    peak = np.asarray(plain).reshape(count, -1, plain.shape[3])[rows, :, units].argmax(axis=1)
     maps["activation"] = np.asarray(activations.upsample(plain, model.layer("units"), SIZE, image_size=SIZE)[rows, :, :, units])
     maps["noise"] = scipy.ndimage.gaussian_filter(rng.normal(size=known.shape), (0, 4, 4))
     table: dict[str, Any] = {}
     for name, one in maps.items():
         scores = metrics.localization(one, known)
-        causal = metrics.deletion_insertion(model, images, one, units, layer="units", relative=True, blur=2.5, batch_size=batch)
+        causal = metrics.deletion_insertion(
+            model, images, one, units, layer="units", positions=peak, relative=True, blur=2.5, batch_size=batch
+        )
         values = scores._asdict() | {"deletion": causal.deletion_auc, "insertion": causal.insertion_auc}
         values.pop("area")
         table[name] = {
