@@ -98,17 +98,17 @@ def measured(world: dict[str, Any], draws: int) -> dict[str, Any]:
         "detectors kept in 95 %": int((stable.kept[found.detects] > 0.95).sum()),
         "by IoU below .08, above": [float(stable.kept[found.iou < 0.08].mean()), float(stable.kept[found.iou >= 0.08].mean())],
     }
-    row["ablation"] = timed("ablation", lambda: ablated(world, found, rng))
+    row["ablation"] = timed("ablation", lambda: ablated(world, found, rng, 25 * draws))
     row["LC"] = levels(world, rng)
     return row | {"seconds": seconds}
 
 
-def ablated(world: dict[str, Any], found: metrics.Detectors, rng: np.random.Generator) -> dict[str, Any]:
+def ablated(world: dict[str, Any], found: metrics.Detectors, rng: np.random.Generator, count: int) -> dict[str, Any]:
     """The class that loses most with the detectors of each of the three most detected concepts."""
     counts, result = np.bincount(found.concept[found.detects], minlength=len(world["names"])), {}
     for concept in np.argsort(-counts)[:3]:
         units = (found.concept == concept) & found.detects
-        controls = tracing.matched_sets(rng, units, world["mean"].mean(axis=0), count=40)
+        controls = tracing.matched_sets(rng, units, world["mean"].mean(axis=0), count=count)
         sets = np.concatenate([np.zeros_like(units)[None], units[None], controls])
         said = tracing.ablated_predictions(world["model"], world["images"], sets, layer=LAYER)
         effect = metrics.ablation_effect(rng, world["label"], said[0], said[1], said[2:], num_classes=len(world["classes"]))
