@@ -6,9 +6,10 @@
 Without weights: units whose pixels are known, on pictures of the concept world at 64 px. A "pattern" unit is a matched
 filter of one of eight random patterns, and an image has one of them pasted in; "centred" reads it in the middle of its
 receptive field, "aside" from a cell two strides away. A "colour" unit answers to the share of a colour's pixels in its
-window, and the labels say which pixels these are. Compared are the discrepancy map (by position and by maximum), the
-upsampled activation map and a map of noise as smooth as the discrepancy map: AUROC, IoU at half of the maximum, the best
-IoU, the pointing game, and deletion and insertion, each with a bootstrap interval over images.
+window, and the labels say which pixels these are. Compared are the discrepancy map (by position and by maximum, spread
+over the occluder's footprint or interpolated between centres), the upsampled activation map and a map of smooth noise:
+AUROC, IoU at half of the maximum, the best IoU, the pointing game, and deletion and insertion, each with a bootstrap interval
+over images.
 
 With weights: time an image of a ResNet-18's last block on real images. A row goes to benchmarks/results/discrepancy.jsonl.
 """
@@ -134,14 +135,18 @@ def compare(kind: str, count: int, batch: int) -> dict[str, Any]:
             jax.random.key(0), model, images, layers=("units",), drop=drop, occluder=7, stride=2, batch_size=batch
         )["units"]
         print(f"{kind} {drop}: {(time.perf_counter() - start) / count:.2f} s an image", flush=True)
-        maps[f"discrepancy, {drop}"] = activations.discrepancy_on_image(found)[rows, :, :, units]
+        for spread in ("footprint", "centre"):
+            maps[f"{drop}, {spread}"] = activations.discrepancy_on_image(found, spread=spread)[rows, :, :, units]
     plain = model(images)[1]["units"]
+    peak = np.asarray(plain).reshape(count, -1, plain.shape[3])[rows, :, units].argmax(axis=1)
     maps["activation"] = np.asarray(activations.upsample(plain, model.layer("units"), SIZE, image_size=SIZE)[rows, :, :, units])
     maps["noise"] = scipy.ndimage.gaussian_filter(rng.normal(size=known.shape), (0, 4, 4))
     table: dict[str, Any] = {}
     for name, one in maps.items():
         scores = metrics.localization(one, known)
-        causal = metrics.deletion_insertion(model, images, one, units, layer="units", relative=True, blur=2.5, batch_size=batch)
+        causal = metrics.deletion_insertion(
+            model, images, one, units, layer="units", positions=peak, relative=True, blur=2.5, batch_size=batch
+        )
         values = scores._asdict() | {"deletion": causal.deletion_auc, "insertion": causal.insertion_auc}
         values.pop("area")
         table[name] = {
@@ -154,21 +159,30 @@ def compare(kind: str, count: int, batch: int) -> dict[str, Any]:
 
 
 def timed(known: argparse.Namespace) -> dict[str, Any]:
-    """Seconds an image for all units of a ResNet-18's last block, and the maps of two units."""
+    """Seconds an image for all units of a ResNet-18's last block, the first with compilation."""
     import jax
+    from PIL import Image
 
-    from jaxinterp import activations, data, models
+    from jaxinterp import activations, models
 
     model = models.resnet18(weights=known.weights)
-    source = data.image_folder(known.data, image_size=224, crop=1.0)
-    images = np.stack([source[i].image for i in range(known.images)]).astype(np.float32) / 255
-    seconds = []
-    for i in range(known.images):
-        start = time.perf_counter()
+    files = sorted(path for path in pathlib.Path(known.data).iterdir() if path.suffix in (".png", ".jpg"))[: known.images]
+    pictures = [Image.open(path).convert("RGB").resize((224, 224), Image.Resampling.BILINEAR) for path in files]
+    images = np.stack([np.asarray(picture) for picture in pictures]).astype(np.float32) / 255
+    seconds, processor = [], []
+    for i in range(len(images)):
+        start, spent = time.perf_counter(), time.process_time()
         activations.discrepancy_maps(jax.random.key(0), model, images[i : i + 1], layers=("layer4.1",), batch_size=known.batch)
         seconds.append(round(time.perf_counter() - start, 2))
+        processor.append(round(time.process_time() - spent, 2))
         print(f"image {i}: {seconds[-1]} s", flush=True)
-    return {"kind": "resnet18", "batch": known.batch, "seconds": seconds, "device": str(jax.devices()[0])}
+    return {
+        "kind": "resnet18",
+        "batch": known.batch,
+        "seconds": seconds,
+        "processor seconds": processor,
+        "device": str(jax.devices()[0]),
+    }
 
 
 def main() -> None:

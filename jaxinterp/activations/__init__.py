@@ -9,8 +9,8 @@ from jaxinterp.activations._concept_histogram import concept_histogram as concep
 from jaxinterp.activations._concept_histogram import histogram_edges as histogram_edges
 from jaxinterp.activations._discrepancy import DiscrepancyMaps as DiscrepancyMaps
 from jaxinterp.activations._discrepancy import discrepancy_maps as discrepancy_maps
-from jaxinterp.activations._discrepancy import discrepancy_on_image as discrepancy_on_image
-from jaxinterp.activations._discrepancy import discrepancy_regions as discrepancy_regions
+from jaxinterp.activations._discrepancy_image import discrepancy_on_image as discrepancy_on_image
+from jaxinterp.activations._discrepancy_image import discrepancy_regions as discrepancy_regions
 from jaxinterp.activations._masks import MaskSet as MaskSet
 from jaxinterp.activations._masks import masks as masks
 from jaxinterp.activations._pooled import mean_pooled as mean_pooled

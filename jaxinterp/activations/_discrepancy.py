@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float, Float32, Int32
+from jaxtyping import Float, Float32, Int32
 
-from jaxinterp._base import Layer, Model, check_images
+from jaxinterp._base import Model, check_images
 from jaxinterp.activations._maps import check_positive
-from jaxinterp.activations._upsample import upsample
 
 Drop = Literal["position", "maximum"]
 """Where the drop is measured: at the position of the unit's maximum on the whole image, or from maximum to maximum."""
@@ -133,41 +132,6 @@ def discrepancy_maps(
             size,
         )
     return found
-
-
-def discrepancy_on_image(maps: DiscrepancyMaps, *, size: int | None = None) -> Float[np.ndarray, "n s s u"]:
-    """The drops, interpolated bilinearly between the centres of the occluder; beyond the outermost the nearest one's.
-
-    Args:
-        maps: of `discrepancy_maps`.
-        size: side of the result in pixels; None takes that of the images.
-
-    Returns:
-        The drop at every pixel.
-    """
-    side, units = maps.drop.shape[1], maps.drop.shape[3]
-    grid = Layer("occluder", (side, side, units), float(maps.stride), maps.offset, maps.occluder)
-    return np.asarray(upsample(jnp.asarray(maps.drop), grid, size or maps.image_size, image_size=maps.image_size))
-
-
-def discrepancy_regions(maps: DiscrepancyMaps, *, share: float = 0.5, size: int | None = None) -> Bool[np.ndarray, "n s s u"]:
-    """The pixels that a unit's answer rests on: where the drop exceeds a share of its maximum over the image (our reading).
-
-    Args:
-        maps: of `discrepancy_maps`.
-        share: of the maximum of the interpolated drop; 0.5 is our reading.
-        size: side of the result in pixels; None takes that of the images.
-
-    Returns:
-        True inside the region; False everywhere for a unit whose activation no occluder lowers.
-
-    Raises:
-        ValueError: a share outside [0, 1).
-    """
-    if not 0 <= share < 1:
-        raise ValueError(f"expected 0 <= share < 1, got {share}; write 0.5.")
-    drops = discrepancy_on_image(maps, size=size)
-    return drops > share * np.maximum(drops.max(axis=(1, 2), keepdims=True), 0)
 
 
 def _watched(

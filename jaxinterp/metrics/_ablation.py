@@ -53,7 +53,8 @@ def ablation_effect(
 ) -> AblationEffect:
     """Compares predictions without some units to predictions without control units, class by class (our reading).
 
-    The interval of the excess is that of a bootstrap which draws images (or their clusters) and control sets anew.
+    The interval of the excess is that of a bootstrap which draws images (or their clusters) and control sets anew. A p-value
+    cannot be below `1 / (1 + sets)`: for one class of k to survive it takes about `k / rate` control sets.
 
     Args:
         rng: source of the draws.

@@ -38,6 +38,7 @@ def deletion_insertion(
     numbers: Int[np.ndarray, " l"],
     *,
     layer: str | None = None,
+    positions: Int[np.ndarray, " p"] | None = None,
     relative: bool = False,
     num_steps: int = 32,
     fill: float = 0.5,
@@ -55,6 +56,8 @@ def deletion_insertion(
         importance: the map of each row, one number a pixel, higher is more important.
         numbers: the class of each row, or the unit where `layer` is given.
         layer: scores the maximum of a unit's map in this layer; None scores the probability of a class, as the paper does.
+        positions: with `layer`, scores each row's unit at this position of its map instead, row-major: what a map claims that
+            was measured there, such as that of `activations.discrepancy_maps`.
         relative: divides each row's scores by that of its whole image, for rows whose scores have different units.
         num_steps: steps from no pixel to all.
         fill: value in [0, 1] of a deleted pixel, grey by default (our reading).
@@ -82,6 +85,11 @@ def deletion_insertion(
         raise ValueError(f"expected num_steps >= 1 and batch_size >= 1, got {num_steps} and {batch_size}.")
     if layer is not None:
         model.layer(layer)
+    if positions is not None and (layer is None or positions.shape != numbers.shape):
+        raise ValueError(
+            f"expected a layer and a position for each of {len(pictures)} rows, got layer={layer!r} and {positions.shape}."
+        )
+    place = np.full(len(pictures), -1) if positions is None else positions
     rows, pixels = len(pictures), importance[0].size if len(pictures) else 1
     order = np.argsort(-importance.reshape(rows, -1), axis=1, kind="stable")
     rank = np.empty(order.shape, np.int32)
@@ -96,7 +104,8 @@ def deletion_insertion(
             cell = np.minimum(np.arange(start, start + batch_size), rows * (num_steps + 1) - 1)
             row, step = np.divmod(cell, num_steps + 1)
             new = after[row if len(after) > 1 else np.zeros_like(row)]
-            found.append(_scores(model, before[row], new, rank[row], changed[step], numbers[row].astype(np.int32), layer))
+            asked = np.stack([numbers[row], place[row]]).astype(np.int32)
+            found.append(_scores(model, before[row], new, rank[row], changed[step], asked, layer))
         flat = np.concatenate([np.asarray(part) for part in found])[: rows * (num_steps + 1)]
         curves.append(flat.reshape(rows, num_steps + 1).astype(np.float32))
     deletion, insertion = curves
@@ -109,13 +118,14 @@ def deletion_insertion(
 
 
 @functools.partial(jax.jit, static_argnums=6)
-def _scores(model: Model, before: Array, after: Array, rank: Array, changed: Array, numbers: Array, layer: str | None) -> Array:
-    """The scores of images whose `changed` most important pixels are those of `after`."""
+def _scores(model: Model, before: Array, after: Array, rank: Array, changed: Array, asked: Array, layer: str | None) -> Array:
+    """The scores of images whose `changed` most important pixels are those of `after`; asked are numbers and positions."""
     images = jnp.where((rank < changed[:, None, None])[..., None], after, before)
     logits, activations = model(images)
+    number, position = asked
     if layer is None:
-        scores = jax.nn.softmax(logits)
-    else:
-        maps = activations[layer]
-        scores = maps.reshape(maps.shape[0], -1, maps.shape[-1]).max(axis=1)
-    return jnp.take_along_axis(scores, numbers[:, None], axis=1)[:, 0]
+        return jnp.take_along_axis(jax.nn.softmax(logits), number[:, None], axis=1)[:, 0]
+    maps = activations[layer]
+    flat = jnp.take_along_axis(maps.reshape(maps.shape[0], -1, maps.shape[-1]), number[:, None, None], axis=2)[:, :, 0]
+    there = jnp.take_along_axis(flat, jnp.maximum(position, 0)[:, None], axis=1)[:, 0]
+    return jnp.where(position < 0, flat.max(axis=1), there)

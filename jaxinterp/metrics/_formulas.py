@@ -141,34 +141,36 @@ def _search(pairs: MaskPairs, pairing: np.ndarray, beam: int | None, min_images:
     tally, count = pairs.tally(pairing), pairs.num_concepts
     together, area_together = _together(pairs, pairing)
     column = {name: number for number, name in enumerate(pairs.names)}
-    category = np.asarray([column.get(name, 0) for name in pairs.categories])
     carries = pairs.in_category[pairing]
     either = (carries[:, :, None] | carries[:, None, :]).reshape(len(carries), -1).astype(np.int64)
     unit_area = (pairs.area.T @ either).reshape(pairs.num_units, len(pairs.names), len(pairs.names))
     eligible = tally.concept_images >= max(min_images, 1)
     eligible[0] = False
-    allowed = eligible[:, None] & eligible[None, :] & ~np.eye(count, dtype=bool)
-    label = tally.label_area
-    labels = np.stack([area_together, label[:, None] + label[None, :] - area_together, label[:, None] - area_together])
+    kept = np.flatnonzero(eligible)
+    block = np.ix_(kept, kept)
+    category = np.asarray([column[pairs.categories[concept]] for concept in kept], np.int64)
+    label, both = tally.label_area[kept], area_together[block]
+    labels = np.stack([both, label[:, None] + label[None, :] - both, label[:, None] - both])
     rows = []
     for unit in range(pairs.num_units):
-        one = tally.intersection[unit]
-        area = unit_area[unit][np.ix_(category, category)]
-        single = np.where(eligible, one / np.maximum(np.diagonal(area) + label - one, 1), 0.0)
+        if len(kept) < 2 or not tally.intersection[unit, kept].any():
+            rows.append((0, 0, 0, 0.0, 0, 0.0))
+            continue
+        one, area = tally.intersection[unit, kept], unit_area[unit][np.ix_(category, category)]
+        single = one / np.maximum(np.diagonal(area) + label - one, 1)
         shared = together[unit].toarray().reshape(count, count)
-        shared = shared + shared.T
+        shared = (shared + shared.T)[block]
         inside = np.stack([shared, one[:, None] + one[None, :] - shared, one[:, None] - shared])
-        start = allowed
+        table = inside / np.maximum(area[None] + labels - inside, 1)
+        table[:, np.arange(len(kept)), np.arange(len(kept))] = -1
         if beam is not None:
-            chosen = np.zeros(count, bool)
-            chosen[np.argsort(-single, kind="stable")[:beam]] = True
-            start = allowed & chosen[:, None]
-        table = np.where(start[None], inside / np.maximum(area[None] + labels - inside, 1), 0.0)
-        operator, first, second = np.unravel_index(table.argmax(), table.shape)
-        best, alone = table[operator, first, second], single.argmax()
-        rows.append((first, operator, second, best, alone, single[alone]) if best > 0 else (0, 0, 0, 0.0, 0, 0.0))
+            table[:, np.argsort(-single, kind="stable")[beam:]] = -1
+        how, first, second = np.unravel_index(table.argmax(), table.shape)
+        best = single.argmax()
+        rows.append((kept[first], how, kept[second], table[how, first, second], kept[best], single[best]))
     first, operator, second, iou, alone, single_iou = map(np.asarray, zip(*rows, strict=True))
-    return _Found(first.astype(np.int64), operator.astype(np.int64), second.astype(np.int64), iou, alone, single_iou)
+    names = (one.astype(np.int64) for one in (first, operator, second))
+    return _Found(*names, iou.astype(np.float64), alone.astype(np.int64), single_iou.astype(np.float64))
 
 
 def _together(pairs: MaskPairs, pairing: np.ndarray) -> tuple[scipy.sparse.csr_matrix, np.ndarray]:

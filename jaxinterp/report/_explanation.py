@@ -96,7 +96,9 @@ def explanation_figure(
 
 def _sum(units: Sequence[ExplainingUnit], logit: float, baseline: float, gap: float) -> str:
     these = sum(unit.contribution for unit in units)
-    others = logit - baseline - gap - these
-    parts = [f"logit {logit:.2f} = {baseline:+.2f} without the layer", f"{these:+.2f} these {len(units)} units"]
-    parts += [f"{others:+.2f} all others"] + ([f"{gap:+.2f} not linear"] if abs(gap) > 5e-3 else [])
-    return "  ".join(parts).replace("-", "−")
+    parts = [(these, f"these {len(units)} units"), (logit - baseline - gap - these, "all other units")]
+    parts += [(gap, "what is not linear")] if abs(gap) > 5e-3 else []
+    line = f"logit {logit:.2f} = {baseline:.2f} without the layer"
+    for value, name in parts:
+        line += f" {'+' if value >= 0 else '-'} {abs(value):.2f} {name}"
+    return line.replace("-", "−")

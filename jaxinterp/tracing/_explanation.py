@@ -118,7 +118,7 @@ def explain(
         weight=np.asarray(weight)[row, units],
         activation=np.asarray(maps.mean(axis=(1, 2)))[row, units],
         masks=drawn > limit[:, None, None, :],
-        labels=tuple(tuple(labels[unit] if labels is not None else "" for unit in one) for one in units),
+        labels=tuple(tuple("" if labels is None else labels[int(unit)] for unit in one) for one in units),
     )
 
 

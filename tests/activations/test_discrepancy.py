@@ -73,8 +73,8 @@ def test_equals_a_loop_over_places_and_every_batch_size(model, images):
     assert np.array_equal(some["mixed"].drop, found["mixed"].drop[..., [2, 0]])
     assert np.array_equal(some["cells"].drop, found["cells"].drop)
     assert some["mixed"].units.tolist() == [2, 0]
-    alone = discrepancy_maps(key, model, images[1:2], layers=layers, batch_size=64, drop="maximum", **knobs)
-    np.testing.assert_allclose(alone["mixed"].drop[0], found["mixed"].drop[1], atol=1e-6)
+    turned = discrepancy_maps(key, model, images[::-1] * 1, layers=layers, batch_size=64, drop="maximum", **knobs)
+    np.testing.assert_allclose(turned["mixed"].drop[::-1], found["mixed"].drop, atol=1e-6)
 
 
 def test_one_trace_for_every_batch(model, images):
@@ -112,12 +112,27 @@ def test_maximum_is_made_up_for_by_a_second_instance(model):
     assert abs(by_maximum).max() < 1e-6
 
 
-def test_on_image_is_the_drop_at_the_centres():
-    drop = np.random.default_rng(0).random((2, 5, 5, 3)).astype(np.float32)
+@pytest.mark.parametrize(("occluder", "stride"), [(3, 2), (5, 3), (2, 3)])
+def test_on_image_by_the_definitions(occluder, stride):
+    side = (SIZE - occluder) // stride + 1
+    first = (SIZE - occluder) % stride // 2
+    drop = np.random.default_rng(0).random((2, side, side, 3)).astype(np.float32)
     nothing = np.zeros((2, 3), np.int32)
-    maps = DiscrepancyMaps(drop, nothing.astype(np.float32), nothing, nothing[0], 3, 2, 3.0, SIZE)
-    centres = 3 + 2 * np.arange(5)
-    np.testing.assert_array_equal(discrepancy_on_image(maps)[:, centres[:, None], centres[None, :]], drop)
+    offset = first + (occluder - 1) / 2
+    maps = DiscrepancyMaps(drop, nothing.astype(np.float32), nothing, nothing[0], occluder, stride, offset, SIZE)
+    if occluder % 2:
+        centres = int(offset) + stride * np.arange(side)
+        on_image = discrepancy_on_image(maps, spread="centre")
+        np.testing.assert_array_equal(on_image[:, centres[:, None], centres[None, :]], drop)
+    sums, counts = np.zeros((2, SIZE, SIZE, 3)), np.zeros((SIZE, SIZE))
+    for place in range(side * side):
+        row, column = (first + stride * i for i in divmod(place, side))
+        sums[:, row : row + occluder, column : column + occluder] += drop[:, place // side, place % side][:, None, None]
+        counts[row : row + occluder, column : column + occluder] += 1
+    found, covered = discrepancy_on_image(maps), counts > 0
+    np.testing.assert_allclose(found[:, covered], (sums[:, covered] / counts[covered][None, :, None]), rtol=1e-5)
+    if first:
+        np.testing.assert_array_equal(found[:, 0], found[:, first])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Localisation against scikit-learn and brute force; deletion and insertion against a loop and closed forms."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,12 +51,13 @@ def model():
     return models.from_function(_apply, jnp.asarray(np.random.default_rng(2).random((3, 4)), jnp.float32), image_size=SIZE)
 
 
-@pytest.mark.parametrize("layer", [None, "units"])
-def test_curves_equal_a_loop(model, layer):
+@pytest.mark.parametrize(("layer", "at"), [(None, None), ("units", None), ("units", (9, 0, 40))])
+def test_curves_equal_a_loop(model, layer, at):
     rng = np.random.default_rng(3)
     images = rng.random((3, SIZE, SIZE, 3)).astype(np.float32)
     importance, numbers = rng.integers(0, 9, (3, SIZE, SIZE)).astype(float), np.asarray([1, 3, 0])
-    knobs = {"num_steps": 5, "fill": 0.25, "blur": 2.0}
+    positions = None if at is None else np.asarray(at)
+    knobs: dict[str, Any] = {"num_steps": 5, "fill": 0.25, "blur": 2.0, "positions": positions}
     found = deletion_insertion(model, images, importance, numbers, layer=layer, batch_size=4, **knobs)
     assert found.deletion.shape == (3, 6)
     np.testing.assert_array_equal(found.fraction, np.round(np.arange(6) * 64 / 5) / 64)
@@ -68,7 +71,9 @@ def test_curves_equal_a_loop(model, layer):
             gone[first], come[first] = 0.25, images[i].reshape(64, 3)[first]
             for curve, picture in ((found.deletion, gone), (found.insertion, come)):
                 logits, maps = evaluate(model, jnp.asarray(picture.reshape(1, SIZE, SIZE, 3)))
-                score = jax.nn.softmax(logits)[0, numbers[i]] if layer is None else maps["units"][..., numbers[i]].max()
+                values = np.asarray(maps["units"])[..., numbers[i]].ravel()
+                score = values.max() if at is None else values[at[i]]
+                score = jax.nn.softmax(logits)[0, numbers[i]] if layer is None else score
                 assert curve[i, step] == pytest.approx(float(score), rel=1e-5)
     whole = deletion_insertion(model, images, importance, numbers, layer=layer, relative=True, **knobs)
     np.testing.assert_allclose(whole.deletion[:, 0], 1)
@@ -95,6 +100,8 @@ def test_bad_arguments_are_named(model):
     image, maps, numbers = np.zeros((2, SIZE, SIZE, 3), np.float32), np.zeros((2, SIZE, SIZE)), np.zeros(2, int)
     with pytest.raises(ValueError, match="repeat an image for every map of it"):
         deletion_insertion(model, image, maps[:1], numbers)
+    with pytest.raises(ValueError, match="a layer and a position for each of 2 rows, got layer=None"):
+        deletion_insertion(model, image, maps, numbers, positions=numbers)
     with pytest.raises(ValueError, match="num_steps >= 1"):
         deletion_insertion(model, image, maps, numbers, num_steps=0)
     with pytest.raises(ValueError, match="unknown layer 'unit'"):

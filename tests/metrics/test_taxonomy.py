@@ -128,7 +128,7 @@ def test_paths_are_those_of_nltk(tmp_path):
     code = """
 import numpy as np
 from nltk.corpus import wordnet
-from jaxinterp.metrics import ilsvrc_wnids, path_lengths, wordnet_taxonomy
+from jaxinterp.metrics import ilsvrc_wnids, information_content, lin, path_lengths, wordnet_taxonomy, wu_palmer
 from jaxinterp.metrics._taxonomy import _shipped
 wnids = ilsvrc_wnids()
 read, shipped = wordnet_taxonomy(wnids, corpus="auto"), wordnet_taxonomy(wnids, corpus="shipped")
@@ -143,6 +143,16 @@ rng = np.random.default_rng(0)
 for i, j in rng.integers(0, 1000, (300, 2)):
     first, second = (wordnet.synset_from_pos_and_offset("n", int(wnids[k][1:])) for k in (i, j))
     assert lengths[i, j] == first.shortest_path_distance(second), (i, j)
+counts = rng.integers(1, 50, 1000)
+content = information_content(read, frequencies=counts)
+ic = {"n": {0: float(counts.sum())} | {int(node[1:]): float(counts.sum() * np.exp(-c)) for node, c in content.items()}}
+by_lin, by_depth, equal = lin(read, information_content(read, ic=ic)), wu_palmer(read), 0
+for i, j in rng.integers(0, 1000, (300, 2)):
+    first, second = (wordnet.synset_from_pos_and_offset("n", int(wnids[k][1:])) for k in (i, j))
+    if i != j:
+        assert abs(by_lin[i, j] - first.lin_similarity(second, ic)) < 1e-9, (i, j)
+        equal += abs(by_depth[i, j] - first.wup_similarity(second)) < 1e-9
+assert equal > 250  # where the shortest path names another deepest ancestor than the longest one, they differ
 try:
     wordnet_taxonomy(("n02084072",), corpus="nltk")
 except ValueError as error:

@@ -1,5 +1,6 @@
 """Ablation of sets of units: predictions against one set at a time, effects against plain counting."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -41,8 +42,9 @@ def test_predictions_are_those_of_one_set_at_a_time(model, world):
     found = tracing.ablated_predictions(model, images, sets, layer="units", batch_size=16)
     assert found.shape == (5, 60)
     assert np.array_equal(found[0], labels)
+    ablate = jax.jit(lambda model, images, units: tracing.ablate(model, images, units, layer="units"))
     for row, units in zip(found, sets, strict=True):
-        logits = tracing.ablate(model, jnp.asarray(images), jnp.broadcast_to(units, (60, 12)), layer="units")
+        logits = ablate(model, images, np.broadcast_to(units, (60, 12)))
         assert np.array_equal(row, np.asarray(logits).argmax(axis=1))
     with pytest.raises(ValueError, match="expected sets of 12 units, as layer 'units' has, got 3"):
         tracing.ablated_predictions(model, images, sets[:, :3], layer="units")

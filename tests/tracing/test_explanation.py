@@ -8,15 +8,23 @@ import pytest
 from jaxinterp import models, tracing
 from jaxinterp.activations import unit_masks
 
-LAYER = "layer4.1"
+LAYER = "units"
 evaluate = jax.jit(lambda model, images: model(images))
+
+
+def _linear(params, images):
+    """Eight units on 4 x 4 positions, and a head that is linear over their means."""
+    dims = ("NHWC", "HWIO", "NHWC")
+    maps = jax.lax.conv_general_dilated(images, params["filters"], (4, 4), "VALID", dimension_numbers=dims)
+    return models.named("units", jax.nn.relu(maps)).mean(axis=(1, 2)) @ params["kernel"] + params["bias"][None]
 
 
 @pytest.fixture(scope="module")
 def model():
-    built = models.resnet18(num_classes=5, width=1 / 64, image_size=16, output_stride=4, key=jax.random.key(3))
-    built.params["fc"]["bias"] = jnp.asarray([0.5, -1.0, 0.25, 2.0, 0.0])
-    return built
+    rng = np.random.default_rng(3)
+    shapes = {"filters": (4, 4, 3, 8), "kernel": (8, 5), "bias": (5,)}
+    params = {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
+    return models.from_function(_linear, params, image_size=16)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +38,7 @@ def test_contributions_and_bias_are_the_logit_of_a_linear_head(model, images):
     found = tracing.explain(model, images, layer=LAYER, classes=classes, count=3, labels=labels)
     logits, activations = evaluate(model, images)
     pooled = np.asarray(activations[LAYER]).mean(axis=(1, 2))
-    kernel, bias = (np.asarray(model.params["fc"][name]) for name in ("kernel", "bias"))
+    kernel, bias = (np.asarray(model.params[name]) for name in ("kernel", "bias"))
     expected = pooled * kernel[:, classes].T
     np.testing.assert_allclose(found.contribution, expected, atol=1e-6)
     np.testing.assert_allclose(found.baseline, bias[classes], atol=1e-6)
@@ -60,7 +68,7 @@ def test_masks_are_those_of_the_dissection(model, images):
     half = tracing.explain(model, images, layer=LAYER, count=8)
     alive = found.activation > 0
     assert half.masks.shape == (4, 16, 16, 8)
-    assert half.masks.any(axis=(1, 2))[alive].all()
+    assert (half.masks.any(axis=(1, 2)) | ~alive).all()
 
 
 def _curved(params, images):
@@ -81,7 +89,7 @@ def test_elsewhere_it_is_the_gradient_and_the_gap_says_what_it_leaves_out(images
 def test_bad_arguments_are_named(model, images):
     with pytest.raises(ValueError, match="unknown layer 'layer9'"):
         tracing.explain(model, images, layer="layer9")
-    with pytest.raises(ValueError, match=r"labels for 8 units of layer 'layer4\.1', got 2"):
+    with pytest.raises(ValueError, match="labels for 8 units of layer 'units', got 2"):
         tracing.explain(model, images, layer=LAYER, labels=["a", "b"])
     with pytest.raises(ValueError, match="thresholds for 8 units"):
         tracing.explain(model, images, layer=LAYER, thresholds=np.zeros(3))
