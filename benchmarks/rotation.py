@@ -84,7 +84,7 @@ def measure(known: argparse.Namespace) -> list[dict[str, Any]]:
     """The rows."""
     model = getattr(models, known.network)(**({"key": jax.random.key(0)} if known.smoke else {"weights": known.weights}))
     if known.smoke:
-        source: Any = data.concept_world(num_images=12, image_size=model.image_size)
+        source: Any = data.concept_world(seed=0, num_images=12, image_size=model.image_size)
     else:
         source = data.broden(known.broden, image_size=model.image_size, label_size=known.label_size)
     size = source.image_size if known.smoke else known.label_size
@@ -100,7 +100,9 @@ def measure(known: argparse.Namespace) -> list[dict[str, Any]]:
             else:
                 null = dissection.null(jax.random.key(1000 + known.seed + draw), basis, num_draws=known.null_draws)
                 found = {name: getattr(null, name) for name in ("unique", "number")}
-                counts = {name: {"observed": one.observed, "null": one.mean, "excess": one.excess} for name, one in found.items()}
+                counts = {
+                    name: {"observed": one.observed, "null": one.mean, "excess": one.excess} for name, one in found.items()
+                }
                 rows.append({"benchmark": "rotation", "rotation": draw, "power": power} | counts)
             print(json.dumps(rows[-1]), flush=True)
             basis = step @ basis
