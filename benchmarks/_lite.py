@@ -2,8 +2,9 @@
 
     python benchmarks/_lite.py CHECKOUT FOLDER [WEIGHTS]
 
-Its code runs as it is in the checkout (.ci/peers/dissection/lite.py); its steps are those of its main.py: features of ResNet-18's
-`layer4` into a file of float64, thresholds by a sketch, the tally. The tally runs once more with the label maps in memory.
+Its code runs as it is in the checkout (.ci/peers/dissection/lite.py); its steps are those of its main.py: features of
+ResNet-18's `layer4` into a file of float64, thresholds by a sketch, the tally. The tally runs once more with the label maps in
+memory.
 """
 
 import importlib

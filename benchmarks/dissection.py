@@ -9,16 +9,17 @@ A network's last convolution at 224 px, label maps of 112 x 112. Without `--brod
     passes   three passes over the images, each with its own forward pass: nothing is kept
     kept     one forward pass; maps (float32) and label maps lie in a file, over which thresholds and tally then run
 
-NetDissect-Lite keeps maps too, as float64. Its steps run unmodified in a process of its own (`_lite.py`); it wants the packages of
-.ci/peers/requirements.txt beside jaxinterp. Rounds go through both sides in turn, so that what else the machine does falls on
-both alike; a ratio is one of each round. Every side has read and compiled everything once before. Rows of steps:
+NetDissect-Lite keeps maps too, as float64. Its steps run unmodified in a process of its own (`_lite.py`); it wants the packages
+of .ci/peers/requirements.txt beside jaxinterp. Rounds go through both sides in turn, so that what else the machine does falls
+on both alike; a ratio is one of each round. Ours has read and compiled everything once before. Steps:
 
     forward, thresholds, tally   of "kept", with reading from disk
     tally in memory              the tally alone, label maps read already; of both sides
 
-`fixed_seconds` is what thresholds cost however few the images; `broden_hours` is what 63 305 images would take. `--memory N` only feeds N images' maps (random, the shape of the
-layer, 28 x 28 labels, so that it takes minutes) through all statistics at once and gives the growth of the resident memory
-from 1 000 images to N. Rows are appended to benchmarks/results/dissection.jsonl.
+`fixed_seconds` is what thresholds cost however few the images; `broden_hours` is what 63 305 images would take. `--memory N`
+only feeds N images' maps (random, the shape of the layer, 28 x 28 labels, so that it takes minutes) through all statistics at
+once and gives the growth of the resident memory from 1 000 images to N. Rows are appended to
+benchmarks/results/dissection.jsonl.
 """
 
 import argparse
@@ -81,8 +82,8 @@ class Ours:
         states = jax.tree.map(lambda leaf: jnp.stack([leaf] * self.mesh.size), statistic.init())
         states = jax.device_put(states, _mesh.sharded(self.mesh))
         for batch, maps in pairs:
-            batch, maps = jax.device_put((batch._replace(image=batch.image[:, :1, :1]), maps), _mesh.sharded(self.mesh))
-            states = step(states, batch, maps)
+            given = (batch._replace(image=batch.image[:, :1, :1]), maps)
+            states = step(states, *jax.device_put(given, _mesh.sharded(self.mesh)))
         parts = [jax.tree.map(lambda leaf, i=i: leaf[i], jax.device_get(states)) for i in range(self.mesh.size)]
         merged = parts[0]
         for part in parts[1:]:

@@ -7,9 +7,10 @@ prediction can change. Here: a real network's last convolution on a set in Brode
 which is one matrix product; every basis has exact thresholds of its own (quantile 0.005) and a permuted-label null of its own,
 since with few images most detectors are chance: the claim is about unique detectors minus the null's mean.
 
-A row for every rotation and power and one for the whole are appended to benchmarks/results/rotation.jsonl: unique detectors, the
-null's mean, their difference, also in units (`number`); the slope of the difference over t, with an interval (bootstrap over the
-rotations); and the largest change of a logit and the share of unchanged predictions when the network goes on with Q^T Q a.
+A row for every rotation and power and one for the whole are appended to benchmarks/results/rotation.jsonl: unique detectors,
+the null's mean, their difference, also in units (`number`); the slope of the difference over t, with an interval (bootstrap
+over the rotations); and the largest change of a logit and the share of unchanged predictions when the network goes on with
+Q^T Q a.
 """
 
 import argparse
