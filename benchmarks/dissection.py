@@ -15,6 +15,7 @@ on both alike; a ratio is one of each round. Ours has read and compiled everythi
 
     forward, thresholds, tally   of "kept", with reading from disk
     tally in memory              the tally alone, label maps read already; of both sides
+    tally cpu                    the same in seconds of all threads together, which depend less on what else runs
 
 `fixed_seconds` is what thresholds cost however few the images; `broden_hours` is what 63 305 images would take. `--memory N`
 only feeds N images' maps (random, the shape of the layer, 28 x 28 labels, so that it takes minutes) through all statistics at
@@ -79,8 +80,8 @@ class Ours:
             mapped = jax.shard_map(update, mesh=self.mesh, in_specs=data_axis, out_specs=data_axis, check_vma=False)
             self.updates[statistic.update] = jax.jit(mapped, donate_argnums=0), jax.jit(statistic.merge)
         step, merge = self.updates[statistic.update]
-        states = jax.tree.map(lambda leaf: jnp.stack([leaf] * self.mesh.size), statistic.init())
-        states = jax.device_put(states, _mesh.sharded(self.mesh))
+        make = lambda: jax.tree.map(lambda leaf: jnp.stack([leaf] * self.mesh.size), statistic.init())  # noqa: E731
+        states = jax.jit(make, out_shardings=_mesh.sharded(self.mesh))()
         for batch, maps in pairs:
             given = (batch._replace(image=batch.image[:, :1, :1]), maps)
             states = step(states, *jax.device_put(given, _mesh.sharded(self.mesh)))
@@ -141,9 +142,9 @@ class Ours:
         activations.quantile_fine(self.layer.name, self.over(self.coarse(), some))
         fixed = 2 * (time.perf_counter() - once)  # of both passes: making, joining and reading the bins
         in_memory = list(labelled())
-        again = time.perf_counter()
+        again, work = time.perf_counter(), time.process_time()
         self.over(self.tally(thresholds), in_memory)
-        alone = time.perf_counter() - again
+        alone, work = time.perf_counter() - again, time.process_time() - work
         return dict(zip(("forward", "thresholds", "tally"), np.diff(clock).tolist(), strict=True)) | {
             "tally in memory": alone,
             "fixed": fixed,
@@ -185,6 +186,7 @@ def measure(known: argparse.Namespace, scratch: pathlib.Path) -> dict[str, Any]:
     row["images_per_second"] = {step: _quartiles(count / spent) for step, spent in table.items() if step != "fixed"}
     if known.against:
         pairs = {"passes": "lite", "kept": "lite", "tally": "lite tally", "tally in memory": "lite tally in memory"}
+        pairs["tally cpu"] = "lite tally cpu"
         pairs |= {"thresholds": "lite thresholds", "forward": "lite features"}
         row["ratio"] = {f"{mine} to {other}": _quartiles(table[other] / table[mine]) for mine, other in pairs.items()}
     forms = [form for form in ("passes", "kept", "lite") if form in table]
