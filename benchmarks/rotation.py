@@ -85,7 +85,7 @@ def measure(known: argparse.Namespace) -> list[dict[str, Any]]:
     """The rows."""
     model = getattr(models, known.network)(**({"key": jax.random.key(0)} if known.smoke else {"weights": known.weights}))
     if known.smoke:
-        source: Any = data.concept_world(num_images=12, image_size=model.image_size)
+        source: Any = data.concept_world(seed=0, num_images=12, image_size=model.image_size)
     else:
         source = data.broden(known.broden, image_size=model.image_size, label_size=known.label_size)
     size = source.image_size if known.smoke else known.label_size

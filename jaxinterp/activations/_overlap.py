@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-UNIT_BLOCK = 64
+UNIT_BLOCK = 32
 """Units in one matrix product on CPU: their masks then fit into the cache."""
 
 
@@ -50,8 +50,8 @@ def add_image(
     """Adds the counts of one image.
 
     A unit whose map nowhere exceeds its threshold has an empty mask, since interpolation does not exceed the map's maximum: the
-    other units are gathered, `unit_block` at a time. The concepts that the image has are renumbered from 0, and `width - 1`
-    of them at a time are the rows of a matrix product with the masks; its last row is all ones and gives the masks' areas.
+    other units are gathered, `unit_block` at a time. The concepts that the image has, `width - 1` at a time, are the rows of a
+    matrix product with the masks; its last row is all ones and gives the masks' areas.
     Zeros and ones are exact in every matrix unit's precision, and so are sums below 2**24.
 
     Args:
@@ -71,7 +71,6 @@ def add_image(
     known = (concepts > 0) & (concepts < num_concepts)
     number = jnp.where(known, concepts, 0)
     present = jnp.zeros(num_concepts, bool).at[number].set(True).at[0].set(False)
-    ranks = jnp.where(known, (jnp.cumsum(present, dtype=jnp.int32) - 1)[number], -1)
     label_blocks = -(-num_concepts // (width - 1))
     concept = _where(present, label_blocks * (width - 1), num_concepts)
     active = valid & (maps.max(axis=(0, 1)) > thresholds)
@@ -80,11 +79,9 @@ def add_image(
     slot = jnp.arange(width, dtype=jnp.int32)
 
     def of_concepts(index: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        first = index * (width - 1)
-        rows = jnp.append(jax.lax.dynamic_slice_in_dim(concept, first, width - 1), num_concepts)
-        labels = ((ranks - first)[:, None, :] == jnp.where(slot == width - 1, -num_concepts - 1, slot)[None, :, None]).any(
-            axis=2
-        )
+        rows = jnp.append(jax.lax.dynamic_slice_in_dim(concept, index * (width - 1), width - 1), num_concepts)
+        wanted = jnp.where(rows < num_concepts, rows, -1)  # no pixel's number is -1
+        labels = (number[:, None, :] == wanted[None, :, None]).any(axis=2)
         labels = (labels | (slot == width - 1)[None, :]).astype(jnp.float32)
         intersection, label_area, area, touches = carry
         of_rows = jnp.take(belongs, rows, axis=0, mode="fill", fill_value=0)

@@ -72,7 +72,7 @@ def tally(
     image_size: int,
     anchor: Anchor = "receptive_field",
     area_rule: AreaRule = "carried",
-    max_present: int = 31,
+    max_present: int = 23,
 ) -> Statistic:
     """Statistic: the pixel counts of network dissection for every unit and concept.
 
