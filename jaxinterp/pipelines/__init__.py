@@ -2,7 +2,6 @@
 
 from jaxinterp.pipelines._context import Run as Run
 from jaxinterp.pipelines._dissect_layers import LayerDissection as LayerDissection
-from jaxinterp.pipelines._dissect_layers import count_with_own_thresholds as count_with_own_thresholds
 from jaxinterp.pipelines._dissect_layers import dissect_layers as dissect_layers
 from jaxinterp.pipelines._dissection_settings import Dissection as Dissection
 from jaxinterp.pipelines._robustness import card_lines as card_lines

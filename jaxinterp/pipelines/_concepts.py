@@ -9,7 +9,7 @@ from jaxinterp._base import Model
 from jaxinterp.data import Source
 from jaxinterp.pipelines._concept_sets import ADVERSARIAL, NOISE, REAL, concept_sets, said_of
 from jaxinterp.pipelines._context import Run
-from jaxinterp.pipelines._dissect_layers import LayerDissection, count_with_own_thresholds, dissect_layers
+from jaxinterp.pipelines._dissect_layers import LayerDissection, dissect_layers
 from jaxinterp.pipelines._dissection_settings import Dissection
 from jaxinterp.pipelines._unit_pages import concept_pages
 
@@ -65,11 +65,6 @@ def _dissect_member(
         thresholds = {layer: one.thresholds for layer, one in found[REAL].items()} if found else None
         key = run.key(_FOLD, number, fold)
         found[name] = dissect_layers(key, model, source, thresholds=thresholds, title=f"{title} {name}", **knobs)
-    own = {
-        name: count_with_own_thresholds(model, source, title=f"{title} {name} own", **knobs)
-        for name, source in sets.items()
-        if name != REAL
-    }
     predictions, arrays = _predictions(run, model, sets, settings, title)
     values: dict[str, Any] = {"predictions": predictions, "layers": {}}
     for layer in layers:
@@ -77,8 +72,8 @@ def _dissect_member(
         for name, dissected in found.items():
             entry["sets"][name], saved = counts_of(dissected[layer]), arrays_of(dissected[layer])
             arrays |= {f"{layer}/{name}/{key}": array for key, array in saved.items()}
-        for name, detectors in own.items():
-            entry["own_thresholds"][name] = _detector_counts(detectors[layer])
+            if name != REAL:
+                entry["own_thresholds"][name] = _detector_counts(dissected[layer].own)
         if ADVERSARIAL in sets:
             masks = {name: dissected[layer].masks for name, dissected in found.items()}
             entry["effect"] = _effect(run, masks, sets[REAL], settings, number)

@@ -29,6 +29,7 @@ class LayerDissection(NamedTuple):
         top: the images that each unit answers to most.
         tally: the pixel counts over all images.
         detectors: what each unit detects.
+        own: the same with the thresholds of these images, a second reading where others were given.
         null: the same counts on a sample of the images, beside what permuted label maps give.
         masks: masks and label maps of that sample.
     """
@@ -37,6 +38,7 @@ class LayerDissection(NamedTuple):
     top: TopK
     tally: Tally
     detectors: metrics.Detectors
+    own: metrics.Detectors
     null: metrics.PermutedNull
     masks: MaskSet
 
@@ -54,8 +56,9 @@ def dissect_layers(
 ) -> dict[str, LayerDissection]:
     """What the units of some layers answer to, over a source with concept labels.
 
-    Three passes serve all layers: two count the exact thresholds, the first of them keeps the top images, the third counts
-    the overlaps. A fourth goes over the sample of the null, layer by layer. Memory does not grow with the number of images,
+    Three passes serve all layers: two count the exact thresholds, the first of them keeps the top images (and counts the
+    overlaps at thresholds that are given), the third counts the overlaps. A fourth goes over the sample of the null, layer by
+    layer. Memory does not grow with the number of images,
     only with that of the sample.
 
     Args:
@@ -79,58 +82,25 @@ def dissect_layers(
         David Bau, Bolei Zhou, Aditya Khosla, Aude Oliva, Antonio Torralba, "Network Dissection: Quantifying
         Interpretability of Deep Visual Representations", 2017, section 2.
     """
-    mesh = mesh or _mesh.data_mesh()
-    found = _Passes(model, source, layers, settings, mesh, title)
-    own = thresholds is None
-    top, known = found.thresholds() if own else (found.top(), thresholds)
-    tallies = found.tallies(known)
+    found = _Passes(model, source, layers, settings, mesh or _mesh.data_mesh(), title)
+    top, given, own = found.thresholds(thresholds)
+    tallies = found.tallies(own)
+    known = own if thresholds is None else thresholds
+    knobs = {"threshold": settings.iou_threshold, "min_images": settings.min_images}
     results = {}
     for number, layer in enumerate(layers):
-        masks = found.masks(layer, known[layer])
+        masks, key_of_layer = found.masks(layer, known[layer]), jax.random.fold_in(key, number)
+        tally = given.get(layer, tallies[layer])
         results[layer] = LayerDissection(
             thresholds=np.asarray(known[layer]),
             top=top[layer],
-            tally=tallies[layer],
-            detectors=metrics.detectors(tallies[layer], threshold=settings.iou_threshold, min_images=settings.min_images),
-            null=metrics.permuted_null(
-                jax.random.fold_in(key, number),
-                masks,
-                found.categories,
-                num_draws=settings.num_null_draws,
-                threshold=settings.iou_threshold,
-                min_images=settings.min_images,
-            ),
+            tally=tally,
+            detectors=metrics.detectors(tally, **knobs),
+            own=metrics.detectors(tallies[layer], **knobs),
+            null=metrics.permuted_null(key_of_layer, masks, found.categories, num_draws=settings.num_null_draws, **knobs),
             masks=masks,
         )
     return results
-
-
-def count_with_own_thresholds(
-    model: Model,
-    source: Source,
-    *,
-    layers: tuple[str, ...],
-    settings: Dissection,
-    mesh: Mesh | None = None,
-    title: str = "dissect",
-) -> dict[str, metrics.Detectors]:
-    """Detectors of some layers with the thresholds of these images, without a null: a second reading of another set.
-
-    Args:
-        model: the network.
-        source: images with concept labels.
-        layers: the layers.
-        settings: as for `dissect_layers`.
-        mesh: the devices; all of them by default.
-        title: of the progress bars.
-
-    Returns:
-        The detectors of each layer.
-    """
-    found = _Passes(model, source, layers, settings, mesh or _mesh.data_mesh(), title)
-    tallies = found.tallies(found.thresholds()[1])
-    knobs = {"threshold": settings.iou_threshold, "min_images": settings.min_images}
-    return {layer: metrics.detectors(tally, **knobs) for layer, tally in tallies.items()}
 
 
 class _Passes:
@@ -154,35 +124,24 @@ class _Passes:
         self.batch_size = -(-settings.batch_size // mesh.size) * mesh.size
         self.num_top = min(settings.num_top, len(source))
 
-    def thresholds(self) -> tuple[dict[str, TopK], Thresholds]:
-        """The top images and the thresholds of every layer, in two passes."""
+    def thresholds(self, given: Thresholds | None) -> tuple[dict[str, TopK], dict[str, Tally], Thresholds]:
+        """The top images, the overlaps at given thresholds, and the thresholds of these images, in two passes."""
+        top = [activations.top_k(layer.name, num_units=layer.shape[2], k=self.num_top) for layer in self.layers]
         coarse = [
             activations.quantile_coarse(layer.name, num_units=layer.shape[2], quantile=self.settings.quantile)
             for layer in self.layers
         ]
-        found = self._fold((*coarse, *self._top()), "thresholds 1/2")
-        high, top = found[: len(coarse)], found[len(coarse) :]
+        tallies = self._tallies(given) if given is not None else []
+        found = self._fold((*coarse, *top, *tallies), "thresholds 1/2", read_concepts=bool(tallies))
+        count = len(self.layers)
+        high = found[:count]
         fine = [activations.quantile_fine(layer.name, one) for layer, one in zip(self.layers, high, strict=True)]
-        return self._named(top), self._named(self._fold(tuple(fine), "thresholds 2/2"))
-
-    def top(self) -> dict[str, TopK]:
-        """The top images of every layer, in one pass."""
-        return self._named(self._fold(self._top(), "top images"))
+        own = self._named(self._fold(tuple(fine), "thresholds 2/2"))
+        return self._named(found[count : 2 * count]), self._named(found[2 * count :]) if tallies else {}, own
 
     def tallies(self, thresholds: Thresholds) -> dict[str, Tally]:
         """The overlaps of every layer, in one pass."""
-        statistics = tuple(
-            activations.tally(
-                layer,
-                thresholds=thresholds[layer.name],
-                categories=self.categories,
-                label_size=self.label_size,
-                image_size=self.source.image_size,
-                anchor=self.settings.anchor,
-            )
-            for layer in self.layers
-        )
-        return self._named(self._fold(statistics, "overlaps", read_concepts=True))
+        return self._named(self._fold(tuple(self._tallies(thresholds)), "overlaps", read_concepts=True))
 
     def masks(self, name: str, thresholds: Float32[np.ndarray, " u"]) -> MaskSet:
         """Masks and label maps of the sample on which the null is counted; images are named by their place in it."""
@@ -207,8 +166,19 @@ class _Passes:
             title=f"{self.title} {name} null",
         )[0]
 
-    def _top(self) -> tuple[Statistic, ...]:
-        return tuple(activations.top_k(layer.name, num_units=layer.shape[2], k=self.num_top) for layer in self.layers)
+    def _tallies(self, thresholds: Thresholds) -> list[Statistic]:
+        return [
+            activations.tally(
+                layer,
+                thresholds=thresholds[layer.name],
+                categories=self.categories,
+                label_size=self.label_size,
+                image_size=self.source.image_size,
+                anchor=self.settings.anchor,
+                area_rule=self.settings.area_rule,
+            )
+            for layer in self.layers
+        ]
 
     def _named(self, results: tuple[Any, ...]) -> dict[str, Any]:
         return {layer.name: result for layer, result in zip(self.layers, results, strict=True)}
