@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from jaxinterp import report
 from jaxinterp.pipelines._claims import MEANING, claims
+from jaxinterp.pipelines._claims_concepts import concept_claims
 from jaxinterp.pipelines._context import NORMAL, Run
 from jaxinterp.pipelines._dissection import ADVERSARIAL
 from jaxinterp.pipelines._exhibits_attack import attack_section, images_section
@@ -22,7 +23,7 @@ from jaxinterp.pipelines._results import Results
 T = TypeVar("T")
 
 BESIDE = ("train", "robustness", "transfer", "concepts")
-"""Kinds of stages that measure none of the paper's claims about units."""
+"""Kinds of stages that measure none of the claims about the study's own images."""
 
 
 def write_page(run: Run) -> pathlib.Path:
@@ -62,7 +63,7 @@ def build_page(results: Results) -> report.Page:
         title=study.title,
         subtitle=study.description,
         stages=_stages(run),
-        claims=claims(results) if measured else (),
+        claims=(*(claims(results) if measured else ()), *concept_claims(results)),
         lead=tuple(lead),
         sections=tuple(sections),
         methods=f"{study.methods}\n\n{MEANING}",
