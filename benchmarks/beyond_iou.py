@@ -63,7 +63,8 @@ def measured(world: dict[str, Any], draws: int) -> dict[str, Any]:
     masks, categories, names = world["masks"], world["categories"], world["names"]
     present = np.stack([np.isin(np.arange(len(names)), one) for one in masks.concepts])
     found = metrics.detectors(metrics.tally_of_masks(masks, categories))
-    seconds, row = {}, {"units": len(found.concept), "detectors": found.number, "unique": found.unique}
+    seconds: dict[str, float] = {}
+    row: dict[str, Any] = {"units": len(found.concept), "detectors": found.number, "unique": found.unique}
 
     def timed(name: str, run: Any) -> Any:
         start = time.perf_counter()

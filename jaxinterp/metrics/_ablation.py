@@ -19,7 +19,8 @@ class AblationEffect(NamedTuple):
         low: lower end of the interval of the excess.
         high: upper end.
         p_value: the chance that control units cost a class as much, `(1 + sets that do) / (1 + sets)`.
-        survives: classes that lose more than with control units, Benjamini-Hochberg over the classes.
+        survives: classes that lose more than with control units: Benjamini-Hochberg over the classes, and an interval above 0,
+            since the p-value knows of other units but not of other images.
         overall: the excess over all images, with its interval.
         num_images: images of each class.
         num_sets: control sets.
@@ -106,7 +107,7 @@ def ablation_effect(
     low[seen], high[seen] = np.nanquantile(draws[:, seen], ends, axis=0)
     p_value = np.where(seen, (1 + (each >= drop[None, :] - 1e-12).sum(axis=0)) / (1 + sets), np.nan)
     survives = np.zeros(num_classes, bool)
-    survives[seen] = benjamini_hochberg(p_value[seen], rate=rate).rejected
+    survives[seen] = benjamini_hochberg(p_value[seen], rate=rate).rejected & (low[seen] > 0)
     return AblationEffect(
         accuracy=accuracy,
         drop=drop,

@@ -169,8 +169,14 @@ def _search(pairs: MaskPairs, pairing: np.ndarray, beam: int | None, min_images:
         best = single.argmax()
         rows.append((kept[first], how, kept[second], table[how, first, second], kept[best], single[best]))
     first, operator, second, iou, alone, single_iou = map(np.asarray, zip(*rows, strict=True))
-    names = (one.astype(np.int64) for one in (first, operator, second))
-    return _Found(*names, iou.astype(np.float64), alone.astype(np.int64), single_iou.astype(np.float64))
+    return _Found(
+        first=first.astype(np.int64),
+        operator=operator.astype(np.int64),
+        second=second.astype(np.int64),
+        iou=iou.astype(np.float64),
+        single=alone.astype(np.int64),
+        single_iou=single_iou.astype(np.float64),
+    )
 
 
 def _together(pairs: MaskPairs, pairing: np.ndarray) -> tuple[scipy.sparse.csr_matrix, np.ndarray]:
