@@ -1,5 +1,7 @@
 """The two-pass quantile is NumPy's order statistic, bit by bit."""
 
+import tracemalloc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,6 +92,17 @@ def test_dead_units_have_threshold_zero():
     maps[..., 2] = np.where(maps[..., 2] > 0, -0.0, 0.0)
     expected = np.sort(maps.reshape(-1, 3), axis=0)[::-1][10]
     assert np.array_equal(_threshold(maps, 0.05), expected) and not expected[1:].any()
+
+
+def test_reading_the_bins_makes_no_copy_of_them():
+    maps = _data("post-relu", (10, 4, 5, 64))
+    coarse = quantile_coarse("conv", num_units=64)
+    state = coarse.update(coarse.init(), *_batch(maps))
+    tracemalloc.start()
+    coarse.compute(state)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < state.counts.nbytes / 8
 
 
 def test_no_wrong_threshold_beyond_the_range_of_int32():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxinterp import Layer, data
-from jaxinterp.activations import masks, pooled, tally, top_k
+from jaxinterp.activations import _tally, masks, pooled, tally, top_k
 from jaxinterp.activations._counts import WideCount, wide_add, wide_int64, wide_merge
 from tests.activations.scenes import CATEGORIES, IMAGE_SIZE, LAYER, Scene, equal, fold, quantile_loop, tally_loop
 
@@ -26,8 +26,11 @@ def test_equals_plain_numpy_on_real_numbers(anchor, max_present):
     assert result.intersection.any(axis=0)[1:].all()
 
 
-@pytest.mark.parametrize("touched", [False, True])
-def test_blocks_of_units_and_of_concepts_add_up(touched):
+@pytest.mark.parametrize(("touched", "unit_block"), [(False, 32), (True, 64), (True, 1000)])
+def test_blocks_of_units_and_of_concepts_add_up(monkeypatch, touched, unit_block):
+    """On CPU units come in blocks, elsewhere in one product; both are run here."""
+    monkeypatch.setattr(_tally, "UNIT_BLOCK", unit_block)
+    _tally._update.cache_clear()
     layer, categories = Layer("conv", (4, 4, 150), 4.0, 1.5, 7), (*CATEGORIES, *["part"] * 10)
     scene = Scene(9, num_images=5, layer=layer, categories=categories)
     scene.maps[1, ..., 70:] = -9  # fewer units than a block answer
@@ -39,6 +42,7 @@ def test_blocks_of_units_and_of_concepts_add_up(touched):
     statistic = tally(layer, thresholds=thresholds, categories=categories, **knobs)
     expected = tally_loop(scene, thresholds, image_size=16, touched=touched)
     assert equal(statistic.compute(fold(statistic, scene.batches(np.arange(5), 3))), expected)
+    _tally._update.cache_clear()
 
 
 def test_concept_carried_twice_counts_once():
