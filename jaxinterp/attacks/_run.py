@@ -154,8 +154,8 @@ def run_batch(attack: Attack, model: Any, batch: Batch, *, key: Array, unroll: b
         if attack.kind != "query":
             continue
         costs = costs_so_far(attack, jax.tree.structure(model), batch.image.shape, sharding)
-        side, steps_left = math.sqrt(math.prod(batch.image.shape[1:3])), attack.num_steps - index
-        fewer = rows_to_keep(done, mask, sharding, whole=count, side=side, steps_left=steps_left, costs=costs)
+        pixels, steps_left = math.prod(batch.image.shape[1:3]), attack.num_steps - index
+        fewer = rows_to_keep(done, mask, sharding, whole=count, pixels=pixels, steps_left=steps_left, costs=costs)
         if fewer is not None:
             whole = put_back(whole, state, kept, count=count, sharding=sharding)
             kept = kept[fewer]

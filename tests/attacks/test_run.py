@@ -149,7 +149,7 @@ def test_rows_that_are_done_leave_the_batch_of_a_long_run(monkeypatch: pytest.Mo
 
 
 def test_the_smaller_batch_has_room_for_all_that_go_on() -> None:
-    done, mask, settings = np.ones(12, bool), np.ones(12, bool), {"whole": 12, "side": 100, "steps_left": 1000}
+    done, mask, settings = np.ones(12, bool), np.ones(12, bool), {"whole": 12, "pixels": 10_000, "steps_left": 1000}
     done[[2, 7]] = mask[5] = False
     two = rows_to_keep(done, mask, None, costs={}, **settings)
     assert two is not None and {2, 7} == set(two)
@@ -162,17 +162,17 @@ def test_the_smaller_batch_has_room_for_all_that_go_on() -> None:
 
 
 def test_a_smaller_batch_has_to_be_worth_another_program() -> None:
-    """A program of 18 000: four rows of 100 px save 400 a step."""
+    """A program costs as much as three million pixels: four rows of 10 000 pixels save 40 000 a step."""
     done, mask, costs = np.arange(64) < 5, np.ones(64, bool), {}
     sizes: list[int] = []
-    for _ in range(20):
-        fewer = rows_to_keep(done, mask, None, whole=64, side=100, steps_left=30, costs=costs)
+    for _ in range(50):
+        fewer = rows_to_keep(done, mask, None, whole=64, pixels=10_000, steps_left=30, costs=costs)
         sizes.append(64 if fewer is None else len(fewer))
-    assert sizes == [64] * 15 + [60] * 5  # 15 * 400 + 30 * 400 = 18 000
+    assert sizes == [64] * 45 + [60] * 5  # 45 * 40 000 + 30 * 40 000
     done = np.arange(64) < 9
-    fewer = rows_to_keep(done, mask, None, whole=64, side=100, steps_left=10, costs=costs)
+    fewer = rows_to_keep(done, mask, None, whole=64, pixels=10_000, steps_left=10, costs=costs)
     assert fewer is not None and len(fewer) == 60  # 56 is not compiled
-    assert rows_to_keep(done, mask, None, whole=64, side=100, steps_left=3, costs=costs) is None
+    assert rows_to_keep(done, mask, None, whole=64, pixels=10_000, steps_left=3, costs=costs) is None
 
 
 def test_infos_are_those_of_the_steps() -> None:
