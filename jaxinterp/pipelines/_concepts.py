@@ -109,6 +109,9 @@ def arrays_of(found: LayerDissection) -> Arrays:
         "attainable": found.detectors.attainable,
         "p_value": found.null.p_value,
         "survives": found.null.survives,
+        "kept": found.stability.kept,
+        "iou_low": found.stability.low,
+        "iou_high": found.stability.high,
         "top_ids": found.top.id,
         "top_values": found.top.value,
     }

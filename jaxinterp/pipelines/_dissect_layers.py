@@ -31,6 +31,7 @@ class LayerDissection(NamedTuple):
         detectors: what each unit detects.
         own: the same with the thresholds of these images, a second reading where others were given.
         null: the same counts on a sample of the images, beside what permuted label maps give.
+        stability: what becomes of each unit's concept when the images of the sample are resampled.
         masks: masks and label maps of that sample.
     """
 
@@ -40,6 +41,7 @@ class LayerDissection(NamedTuple):
     detectors: metrics.Detectors
     own: metrics.Detectors
     null: metrics.PermutedNull
+    stability: metrics.LabelStability
     masks: MaskSet
 
 
@@ -62,7 +64,7 @@ def dissect_layers(
     only with that of the sample.
 
     Args:
-        key: of the permutations behind the null.
+        key: of the permutations behind the null, and of the resamples.
         model: the network.
         source: images with concept labels.
         layers: the layers; names of the model.
@@ -98,6 +100,13 @@ def dissect_layers(
             detectors=metrics.detectors(tally, **knobs),
             own=metrics.detectors(tallies[layer], **knobs),
             null=metrics.permuted_null(key_of_layer, masks, found.categories, num_draws=settings.num_null_draws, **knobs),
+            stability=metrics.label_stability(
+                np.random.default_rng(np.asarray(jax.random.key_data(key_of_layer))),
+                masks,
+                found.categories,
+                num_draws=settings.num_bootstrap_draws,
+                **knobs,
+            ),
             masks=masks,
         )
     return results

@@ -27,7 +27,8 @@ class Dissection:
         num_null_draws: permutations of the label maps behind each count.
         num_null_images: images on which null and intervals are counted, spread evenly over the set.
         null_label_size: side of the label maps there; None for half of `label_size`, a quarter of the memory.
-        num_bootstrap_draws: resamples of the images behind the intervals of the adversarial effect.
+        num_bootstrap_draws: resamples of the images behind the intervals of the adversarial effect and the stability of labels,
+            at least 2.
         num_top: images that are kept of each unit, those it answers to most.
         class_names: what people call the networks' classes, for captions; none are needed.
         batch_size: images in a batch, over all devices.
@@ -55,9 +56,11 @@ class Dissection:
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        for name in ("num_null_draws", "num_null_images", "num_bootstrap_draws", "num_top", "batch_size", "min_images"):
+        for name in ("num_null_draws", "num_null_images", "num_top", "batch_size", "min_images"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}.")
+        if self.num_bootstrap_draws < 2:
+            raise ValueError(f"expected num_bootstrap_draws of at least 2, got {self.num_bootstrap_draws}; write 200.")
         for name in ("num_images", "label_size", "null_label_size"):
             value = getattr(self, name)
             if value is not None and value < 1:

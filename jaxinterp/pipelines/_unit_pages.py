@@ -73,7 +73,7 @@ def concept_pages(
                 text=_CONCEPTS,
                 concepts=sets[REAL].concepts,
                 anchor=settings.anchor,
-                columns=_kept(images),
+                columns=_constancy(images),
                 counts=_counts(counts["sets"]),
                 iou_threshold=settings.iou_threshold,
             )
@@ -94,10 +94,11 @@ def _captions(settings: Dissection, own: Arrays, name: str) -> Callable[[int], s
     return caption
 
 
-def _kept(images: Mapping[str, UnitImages]) -> tuple[report.Column, ...]:
-    """Whether a unit keeps the concept it detects on real images."""
+def _constancy(images: Mapping[str, UnitImages]) -> tuple[report.Column, ...]:
+    """How often a unit has its concept when images are resampled, and whether it keeps it when they are perturbed."""
     detects, concept = (images[REAL].arrays[name] for name in ("detects", "concept"))
-    columns = []
+    note = "Share of the resamples of the images in which the unit has the same concept on real images."
+    columns = [report.Column("stability", images[REAL].arrays["kept"], note=note, decimals=2)]
     for name in (ADVERSARIAL, NOISE):
         if name in images:
             same = images[name].arrays["detects"] & (images[name].arrays["concept"] == concept)

@@ -78,6 +78,8 @@ def test_null_is_counted_on_the_sample(found):
     assert (null.num_images, len(null.draws)) == (9, 5) and found["conv5"].masks.label_size == 8
     observed = metrics.detectors(metrics.tally_of_masks(found["conv5"].masks, WORLD.concepts.categories), min_images=2)
     assert null.number.observed == observed.number
+    np.testing.assert_array_equal(found["conv5"].stability.concept, observed.concept)
+    assert 0 < found["conv5"].stability.kept.mean() < 1 and found["conv5"].stability.num_draws == 200
 
 
 def test_noise_is_another_images_perturbation_of_the_same_norm():
