@@ -61,6 +61,9 @@ def rows_to_keep(
     parts = 1 if sharding is None else sharding.mesh.size
     grain = parts * -(-whole // (GRID * parts))
     size = grain * max(-(-int(going.sum()) // grain), 1)
+    # The last rows take most steps: below one part of the grid sizes are halved.
+    while size % (2 * parts) == 0 and 2 * int(going.sum()) <= size:
+        size //= 2
     saved = (len(done) - size) * pixels
     if saved > 0 and costs.get(size, 0.0) + saved * steps_left < COMPILING:
         costs[size] = costs.get(size, 0.0) + saved

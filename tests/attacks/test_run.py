@@ -173,6 +173,8 @@ def test_a_smaller_batch_has_to_be_worth_another_program() -> None:
     fewer = rows_to_keep(done, mask, None, whole=64, pixels=10_000, steps_left=10, costs=costs)
     assert fewer is not None and len(fewer) == 60  # 56 is not compiled
     assert rows_to_keep(done, mask, None, whole=64, pixels=10_000, steps_left=3, costs=costs) is None
+    last = rows_to_keep(np.arange(64) != 7, mask, None, whole=64, pixels=10_000, steps_left=100, costs={})
+    assert last is not None and list(last) == [7]
 
 
 def test_infos_are_those_of_the_steps() -> None:
