@@ -164,9 +164,9 @@ def fold(
         What each statistic computes.
     """
     update = _update(tuple(statistic.update for statistic in statistics), mesh)
-    initial = tuple(statistic.init() for statistic in statistics)
-    states = jax.tree.map(lambda leaf: jnp.stack([leaf] * mesh.size), initial)
-    states = jax.device_put(states, jax.NamedSharding(mesh, PartitionSpec(AXIS)))
+    states = jax.jit(_initial, static_argnums=(0, 1), out_shardings=jax.NamedSharding(mesh, PartitionSpec(AXIS)))(
+        tuple(statistic.init for statistic in statistics), mesh.size
+    )
     read = data.batches(source, batch_size=batch_size, read_concepts=read_concepts and source.concepts is not None)
     for host_batch in progress(read, title=title, total=-(-len(source) // batch_size)):
         batch = jax.device_put(host_batch, _mesh.sharded(mesh))
@@ -245,6 +245,11 @@ def _batches(run: Run, source: Source, title: str) -> Iterable[Batch]:
     batches = data.batches(source, batch_size=size, read_concepts=False)
     for batch in progress(batches, title=title, total=-(-len(source) // size)):
         yield run.shard(batch)
+
+
+def _initial(inits: tuple[Callable[[], Any], ...], count: int) -> Any:
+    """A state a device, made where it will be: states of many units are large."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), tuple(init() for init in inits))
 
 
 @functools.lru_cache(maxsize=64)
