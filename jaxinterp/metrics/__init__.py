@@ -71,6 +71,7 @@ from jaxinterp.metrics._taxonomy import ilsvrc_wnids as ilsvrc_wnids
 from jaxinterp.metrics._taxonomy import path_lengths as path_lengths
 from jaxinterp.metrics._taxonomy import superclasses as superclasses
 from jaxinterp.metrics._taxonomy import wordnet_taxonomy as wordnet_taxonomy
+from jaxinterp.metrics._taxonomy_similarity import Measure as Measure
 from jaxinterp.metrics._taxonomy_similarity import information_content as information_content
 from jaxinterp.metrics._taxonomy_similarity import lin as lin
 from jaxinterp.metrics._taxonomy_similarity import taxonomy_similarity as taxonomy_similarity

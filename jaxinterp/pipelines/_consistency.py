@@ -87,16 +87,22 @@ def measure_consistency(run: Run, phase: str) -> None:
 
 
 def _classes(run: Run, labels: np.ndarray) -> Classes:
-    taxonomy = metrics.wordnet_taxonomy(run.source.classes)
-    counts = np.bincount(labels, minlength=len(run.source.classes))
+    file, classes = run.study.hierarchy, run.source.classes
+    taxonomy = metrics.read_hierarchy(file, classes) if file else metrics.wordnet_taxonomy(classes)
+    counts = np.bincount(labels, minlength=len(classes))
     if counts.min() >= run.study.min_class_images:
-        lengths = metrics.path_lengths(taxonomy)
-        return Classes(
-            np.arange(len(counts)), run.source.class_names, metrics.similarity(lengths, sigma=run.study.sigma), False
-        )
+        return Classes(np.arange(len(counts)), run.source.class_names, _similarity(run, taxonomy, counts), False)
     merged = metrics.superclasses(taxonomy, counts, min_images=run.study.min_images)
-    lengths = metrics.path_lengths(metrics.wordnet_taxonomy(merged.wnids))
-    return Classes(merged.superclass, merged.names, metrics.similarity(lengths, sigma=run.study.sigma), True)
+    named = {"wnids": merged.wnids, "names": merged.names}
+    above = taxonomy._replace(**named) if file else metrics.wordnet_taxonomy(merged.wnids)
+    return Classes(merged.superclass, merged.names, _similarity(run, above, merged.counts), True)
+
+
+def _similarity(run: Run, taxonomy: metrics.Taxonomy, counts: np.ndarray) -> np.ndarray:
+    """D between the classes, by the study's measure; Lin's counts the images of each class."""
+    measure = run.study.similarity
+    frequencies = counts if measure == "lin" else None
+    return metrics.taxonomy_similarity(taxonomy, measure=measure, sigma=run.study.sigma, frequencies=frequencies)
 
 
 def _target_of(run: Run, ids: np.ndarray, phase: str) -> dict[str, np.ndarray]:

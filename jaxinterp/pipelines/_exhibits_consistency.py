@@ -54,7 +54,7 @@ def consistency_figure(results: Results, kind: str) -> report.Figure:
         ("consistency", "CS1 and CS2 against LC") if kind == ADVERSARIAL else ("consistency_old", "The same on the old set")
     )
     caption = (
-        f"Units in bins of equal count by LC (sigma = {results.run.study.sigma:g}, our choice). CS1 compares the classes of a "
+        f"Units in bins of equal count by LC ({_measure(results)}). CS1 compares the classes of a "
         "unit's top real images with the original classes of its top adversarial images, CS2 with their targets. Bands: "
         "95 %, clustered on the real image. What an attack adds to CS2 is its distance from the attack-free curve, which "
         "clean images alone give. k: a unit's top real and adversarial images; chance: LC_U of random sets."
@@ -196,3 +196,10 @@ def _counts(summary: dict[str, Any]) -> str:
 
 def _interval(values: list[float]) -> str:
     return f"{values[0]:.3f} ({values[1]:.3f} to {values[2]:.3f})"
+
+
+def _measure(results: Results) -> str:
+    """How alike two classes are, in words."""
+    study = results.run.study
+    by = {"path": f"sigma = {study.sigma:g}, our choice", "wu_palmer": "Wu and Palmer's similarity", "lin": "Lin's similarity"}
+    return by[study.similarity] + (", over a hierarchy of its own" if study.hierarchy else "")

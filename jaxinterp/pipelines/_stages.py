@@ -1,7 +1,9 @@
 """The stages of a study, what each needs, and the verbs that run them."""
 
 import functools
+import hashlib
 import json
+import pathlib
 import sys
 import time
 from collections.abc import Callable
@@ -68,6 +70,11 @@ def identity(study: Study, knobs: dict[str, Any], sources: dict[str, Source], we
         "knobs": describe(knobs),
         "weights": weights,
         **{name: source.fingerprint for name, source in sources.items()},
+        **(
+            {"hierarchy": hashlib.sha256(pathlib.Path(study.hierarchy).read_bytes()).hexdigest()[:16]}
+            if study.hierarchy
+            else {}
+        ),
         "stage_version": _VERSION,
         "recipe": describe(study),
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 import optax
 
-from jaxinterp import attacks
+from jaxinterp import attacks, metrics
 from jaxinterp._base import Attack, Model
 from jaxinterp.data import Source
 from jaxinterp.pipelines._dissection_settings import Dissection
@@ -164,7 +164,11 @@ class Study:
         num_bootstrap_draws: resamples of the source images behind the intervals of LC and CS.
         min_class_images: where a class has fewer images, classes are merged along WordNet before LC, CS and r.
         min_images: the least number of images of a merged class.
-        sigma: width of the similarity of classes in LC.
+        similarity: of classes, in LC and in the smoothed CS: "path" by the length of paths, "wu_palmer" or "lin"; see
+            `metrics.taxonomy_similarity`. "lin" counts the images of each class.
+        hierarchy: a file of a hierarchy of one's own whose nodes are the source's classes, see `metrics.read_hierarchy`; None
+            for WordNet.
+        sigma: of "path", in edges.
         iou_threshold: a unit detects a concept above this IoU.
         seed: of every draw of the analysis and of the attack.
     """
@@ -195,6 +199,8 @@ class Study:
     num_bootstrap_draws: int = 200
     min_class_images: int = 10
     min_images: int = 20
+    similarity: metrics.Measure = "path"
+    hierarchy: str | None = None
     sigma: float = 2.0
     iou_threshold: float = 0.04
     seed: int = 0
