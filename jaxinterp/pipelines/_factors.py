@@ -82,8 +82,8 @@ def run_factors(
                 read = _read(factors, workdir, condition, mesh, concepts, probed, number)
             workdir.save(part, read, {})
         found[condition.name] = workdir.load(part)[0]
-        path = report.write(factors_page(factors, found, workdir), workdir.path)
-    return str(path)
+        report.write(factors_page(factors, found, workdir), workdir.path)
+    return str(workdir.path / "index.html")
 
 
 def _read(

@@ -46,7 +46,7 @@ def train(run: Run, phase: str) -> None:
 
 def _train_member(
     run: Run, phase: str, settings: Training, source: data.Source, member: Member, model: Model, index: int
-) -> tuple[Model, list[dict[str, float]]]:
+) -> tuple[Model, list[dict[str, float | int]]]:
     batches = data.training_batches(source, batch_size=settings.batch_size, seed=settings.seed, flip=settings.flip)
     return train_resumably(
         jax.random.fold_in(jax.random.key(settings.seed), index),
@@ -75,7 +75,7 @@ def train_resumably(
     num_steps: int,
     num_checkpoints: int,
     keep: Callable[[int, Model], None] | None = None,
-) -> tuple[Model, list[dict[str, float]]]:
+) -> tuple[Model, list[dict[str, float | int]]]:
     """Trains a network over a mesh, with checkpoints in a work directory; goes on where a killed run stopped.
 
     Args:
@@ -99,7 +99,7 @@ def train_resumably(
 
     step = training.sharded_step(objective, optimizer, mesh)
     state = jax.device_put(jax.tree.map(jax.numpy.array, training.init_state(optimizer, model)), _mesh.replicated(mesh))
-    history: list[dict[str, float]] = []
+    history: list[dict[str, float | int]] = []
     every = max(1, num_steps // num_checkpoints)
     options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
     folder = (workdir.folder(f"checkpoints/{name}")).resolve()
