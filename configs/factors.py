@@ -64,6 +64,7 @@ def factors(
         "batch norm",
         "without labels",
         "fine-tuning",
+        "architecture",
     ),
     seed: int = 0,
 ) -> pipelines.Factors:
@@ -79,7 +80,8 @@ def factors(
         num_held_out: images on which probes and accuracies are measured.
         num_null_draws: permutations of the label maps behind each count.
         iou_threshold: a unit detects a concept above this IoU.
-        groups: the factors that are studied.
+        groups: the factors that are studied. "architecture" trains nothing: it reads the small networks with drawn weights
+            and with those that ship with the package.
         seed: of the world and of every draw.
     """
 
@@ -144,13 +146,24 @@ def factors(
             **{**whole, **every, "num_steps": max(1, training_steps // 2)},
         ),
         same("fine-tuning", "free world"),
+        *(
+            Condition(f"{name} {how}", "architecture", build=build, layers=(layer,))
+            for name, builder, layer in (
+                ("AlexNet", models.small_alexnet, "conv5"),
+                ("VGG-16", models.small_vgg16, "conv5_3"),
+                ("ResNet-18", models.small_resnet18, "layer4.1"),
+            )
+            for how, build in (("drawn", lambda builder=builder: builder(key=jax.random.key(seed))), ("shipped", builder))
+        ),
     )
+    chosen = [one for one in conditions if one.group in groups]
+    referred = {other for one in chosen for other in (one.of, one.start)}
     return pipelines.Factors(
         title="What the units of a small network owe to how it was trained",
         description=(
             f"AlexNet for the concept world (64 px, 24 classes), {training_steps:,} steps of {batch_size} images a condition."
         ),
-        conditions=tuple(one for one in conditions if one.name == "base" or one.group in groups),
+        conditions=tuple(one for one in conditions if one in chosen or one.name in referred),
         dissection=pipelines.Dissection(
             source=lambda: data.cached(data.concept_world(seed=seed + 50, num_images=num_concept_images)),
             adversarial=False,

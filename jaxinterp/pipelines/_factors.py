@@ -110,7 +110,7 @@ def _read(
         title=f"dissect {condition.name}",
     )
     values: dict[str, Any] = {"num_steps": step, "num_images": len(concepts), "layers": {}}
-    answers = trained.num_steps > 0 and not isinstance(trained.objective, training.Pretext)
+    answers = not isinstance(trained.objective, training.Pretext)
     for layer in layers:
         (fit_rows, fit_labels, _), (rows, labels, predicted) = (
             _pooled(model, layer, source, mesh, factors.dissection.batch_size) for source in probed
