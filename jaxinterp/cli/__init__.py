@@ -14,6 +14,10 @@ _EPILOG = """The recipe is a Python file; what follows it sets its knobs, such a
 Running the same line again resumes. Exit code 2: the input cannot be used; 1: something else failed."""
 
 
+FACTORS = "factors"
+"""The verb of recipes that build `pipelines.Factors`."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
@@ -49,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="jaxinterp", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for name, purpose in VERBS.items():
+    for name, purpose in {**VERBS, FACTORS: "train networks in conditions, and compare what their units answer to"}.items():
         verb = verbs.add_parser(name, help=purpose, description=purpose, epilog=_EPILOG)
         verb.add_argument("recipe", help="a Python file such as configs/quickstart.py")
         verb.add_argument("--workdir", required=True, help="folder of this run; rerunning resumes it")
@@ -75,13 +79,20 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
         return
     _use_devices(known.devices)
     from jaxinterp import _mesh
-    from jaxinterp.pipelines import Run, WorkDir, card_texts, run_study, stages_of, transfer_texts
+    from jaxinterp.pipelines import Factors, Run, WorkDir, card_texts, run_factors, run_study, stages_of, transfer_texts
 
     study = recipe(**knobs)
+    text = pathlib.Path(known.recipe).read_text(encoding="utf-8")
+    if isinstance(study, Factors) != (known.verb == FACTORS):
+        built, verb = ("factors", FACTORS) if isinstance(study, Factors) else ("a study", "study")
+        raise ValueError(f"expected a recipe that fits the verb {known.verb!r}, got one of {built}; write jaxinterp {verb}.")
+    if isinstance(study, Factors):
+        mesh = _mesh.data_mesh(known.devices)
+        print(run_factors(study, WorkDir(known.workdir), mesh=mesh, knobs=knobs, recipe_text=text, fresh=known.fresh))
+        return
     stages_of(study, known.verb)
     workdir = WorkDir(known.workdir)
     run = Run(study, workdir, mesh=_mesh.data_mesh(known.devices))
-    text = pathlib.Path(known.recipe).read_text(encoding="utf-8")
     page = run_study(run, verb=known.verb, knobs=knobs, recipe_text=text, fresh=known.fresh)
     if known.verb == "robustness":
         print("\n".join(card_texts(run)))

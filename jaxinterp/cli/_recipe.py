@@ -11,19 +11,19 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from jaxinterp._base import did_you_mean
-from jaxinterp.pipelines import Study
+from jaxinterp.pipelines import Factors, Study
 
 _FRACTION = re.compile(r"^\s*(-?\d+(?:\.\d*)?)\s*/\s*(\d+(?:\.\d*)?)\s*$")
 
 
-def load_recipe(path: str) -> Callable[..., Study]:
+def load_recipe(path: str) -> Callable[..., Study | Factors]:
     """The recipe of a file: its function of the same name as the file.
 
     Args:
         path: of a Python file.
 
     Returns:
-        A function of keyword arguments that returns a `Study`.
+        A function of keyword arguments that returns a `Study`, or `Factors`.
 
     Raises:
         ValueError: no such file, or no such function in it.
@@ -40,10 +40,10 @@ def load_recipe(path: str) -> Callable[..., Study]:
     recipe = getattr(module, file.stem, None)
     if not callable(recipe):
         raise ValueError(f"expected a function {file.stem}() in {path}, got none; give the recipe the name of its file.")
-    return cast("Callable[..., Study]", recipe)
+    return cast("Callable[..., Study | Factors]", recipe)
 
 
-def parse_knobs(recipe: Callable[..., Study], arguments: list[str]) -> dict[str, Any]:
+def parse_knobs(recipe: Callable[..., Any], arguments: list[str]) -> dict[str, Any]:
     """The knobs of a recipe, its defaults overridden by `--name value`.
 
     Fractions such as `4/255` are numbers here; `tyro` turns text into what the signature says.

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 
 from jaxinterp import models
-from jaxinterp.pipelines import Member, Study, stages_of
+from jaxinterp.pipelines import Factors, Member, Study, stages_of
 
 
-def show(recipe: Callable[..., Study], knobs: dict[str, Any]) -> str:
+def show(recipe: Callable[..., Study | Factors], knobs: dict[str, Any]) -> str:
     """A recipe's purpose, knobs, stages, members and layers as text; shapes only, no weight is read.
 
     Args:
@@ -24,8 +24,17 @@ def show(recipe: Callable[..., Study], knobs: dict[str, Any]) -> str:
     study = recipe(**knobs)
     lines = [study.title, "", inspect.cleandoc(recipe.__doc__ or ""), "", "knobs"]
     lines += [f"  --{name.replace('_', '-'):24} {_number(value)}" for name, value in knobs.items()]
-    lines += ["", "stages", "  " + " -> ".join(stages_of(study, "study"))]
-    for member in study.members:
+    if isinstance(study, Factors):
+        lines += ["", "conditions"]
+        lines += [
+            f"  {one.group}: {one.name}, {study.trained(one).num_steps if one.at_step is None else one.at_step} steps"
+            for one in study.conditions
+        ]
+        members = [Member(one.name, one.build, one.layers[-1]) for one in study.conditions if one.build is not None]
+    else:
+        lines += ["", "stages", "  " + " -> ".join(stages_of(study, "study"))]
+        members = list(study.members)
+    for member in members:
         lines += ["", *_member_lines(member)]
     return "\n".join(lines)
 

@@ -49,6 +49,8 @@ from jaxinterp.metrics._label_stability import LabelStability as LabelStability
 from jaxinterp.metrics._label_stability import label_stability as label_stability
 from jaxinterp.metrics._localization import Localization as Localization
 from jaxinterp.metrics._localization import localization as localization
+from jaxinterp.metrics._probe import Probe as Probe
+from jaxinterp.metrics._probe import linear_probe as linear_probe
 from jaxinterp.metrics._representation import RealFeatures as RealFeatures
 from jaxinterp.metrics._representation import RepresentationConsistency as RepresentationConsistency
 from jaxinterp.metrics._representation import representation_consistency as representation_consistency

@@ -45,6 +45,7 @@ class PermutedNull(NamedTuple):
         unique: distinct concepts detected.
         by_best: units per category, each counted once.
         by_category: units per category by the rule of the paper's table.
+        unique_by_best: distinct concepts per category behind `by_best`.
         p_value: per unit, the chance of so high a best IoU under the null.
         survives: units with more than chance, Benjamini-Hochberg over the layer.
         draws: best IoU of every unit in every draw.
@@ -57,6 +58,7 @@ class PermutedNull(NamedTuple):
     unique: NullCount
     by_best: dict[str, NullCount]
     by_category: dict[str, NullCount]
+    unique_by_best: dict[str, NullCount]
     p_value: Float64[np.ndarray, "u"]
     survives: Bool[np.ndarray, "u"]
     draws: Float64[np.ndarray, "d u"]
@@ -126,6 +128,9 @@ def permuted_null(
         unique=_beside(found.unique, [one.unique for one in null]),
         by_best={name: _beside(n, [one.by_best[name] for one in null]) for name, n in found.by_best.items()},
         by_category={name: _beside(n, [one.by_category[name] for one in null]) for name, n in found.by_category.items()},
+        unique_by_best={
+            name: _beside(n, [one.unique_by_best[name] for one in null]) for name, n in found.unique_by_best.items()
+        },
         p_value=p_value,
         survives=benjamini_hochberg(p_value, rate=level).rejected,
         draws=draws,

@@ -4,6 +4,9 @@ from jaxinterp.pipelines._context import Run as Run
 from jaxinterp.pipelines._dissect_layers import LayerDissection as LayerDissection
 from jaxinterp.pipelines._dissect_layers import dissect_layers as dissect_layers
 from jaxinterp.pipelines._dissection_settings import Dissection as Dissection
+from jaxinterp.pipelines._factors import run_factors as run_factors
+from jaxinterp.pipelines._factors_settings import Condition as Condition
+from jaxinterp.pipelines._factors_settings import Factors as Factors
 from jaxinterp.pipelines._robustness import card_lines as card_lines
 from jaxinterp.pipelines._robustness import card_texts as card_texts
 from jaxinterp.pipelines._robustness import robustness_card as robustness_card

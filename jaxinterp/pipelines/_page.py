@@ -3,7 +3,7 @@
 import json
 import pathlib
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from jaxinterp import report
 from jaxinterp.pipelines._claims import MEANING, claims
@@ -68,7 +68,7 @@ def build_page(results: Results) -> report.Page:
         sections=tuple(sections),
         methods=f"{study.methods}\n\n{MEANING}",
         bibtex=report.bibliography(report.citations(study.methods)),
-        provenance=_provenance(run),
+        provenance=recorded_provenance(json.loads((run.workdir.path / "manifest.json").read_text())),
     )
 
 
@@ -101,8 +101,8 @@ def _stages(run: Run) -> tuple[report.Stage, ...]:
     )
 
 
-def _provenance(run: Run) -> dict[str, str]:
-    manifest = json.loads((run.workdir.path / "manifest.json").read_text())
+def recorded_provenance(manifest: dict[str, Any]) -> dict[str, str]:
+    """What a page says of where its results come from, from a work directory's manifest."""
     device = manifest["device"]
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     knobs = ", ".join(f"{name} = {value}" for name, value in manifest["recipe"]["knobs"].items())

@@ -9,18 +9,19 @@ from typing import Any
 from jax.sharding import Mesh
 
 import jaxinterp
+from jaxinterp.pipelines._factors_settings import Factors
 from jaxinterp.pipelines._identity import describe
 from jaxinterp.pipelines._study import Study
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy", "pillow")
 
 
-def provenance(mesh: Mesh, study: Study, knobs: dict[str, Any], recipe_text: str) -> dict[str, Any]:
+def provenance(mesh: Mesh, study: Study | Factors, knobs: dict[str, Any], recipe_text: str) -> dict[str, Any]:
     """What a manifest records beside the identity of a run.
 
     Args:
         mesh: the devices that compute.
-        study: the study.
+        study: the study, or the factors.
         knobs: the recipe's resolved knobs.
         recipe_text: the recipe's file.
 

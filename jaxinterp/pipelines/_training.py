@@ -2,15 +2,19 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+import optax
+from jax.sharding import Mesh
 
 from jaxinterp import _mesh, data, models, training
 from jaxinterp._base import Model
 from jaxinterp.pipelines._context import NORMAL, Run, progress
 from jaxinterp.pipelines._study import Member, Training
+from jaxinterp.pipelines._workdir import WorkDir
 
 HISTORY_POINTS = 60
 
@@ -42,19 +46,63 @@ def train(run: Run, phase: str) -> None:
 
 def _train_member(
     run: Run, phase: str, settings: Training, source: data.Source, member: Member, model: Model, index: int
-) -> tuple[Model, list[dict[str, float]]]:
+) -> tuple[Model, list[dict[str, float | int]]]:
+    batches = data.training_batches(source, batch_size=settings.batch_size, seed=settings.seed, flip=settings.flip)
+    return train_resumably(
+        jax.random.fold_in(jax.random.key(settings.seed), index),
+        model,
+        batches,
+        workdir=run.workdir,
+        mesh=run.mesh,
+        name=f"{phase}/{member.name}",
+        objective=settings.objective(member),
+        optimizer=settings.optimizer(member),
+        num_steps=settings.num_steps(member),
+        num_checkpoints=settings.num_checkpoints,
+    )
+
+
+def train_resumably(
+    key: jax.Array,
+    model: Model,
+    batches: data.TrainingBatches,
+    *,
+    workdir: WorkDir,
+    mesh: Mesh,
+    name: str,
+    objective: training.Objective,
+    optimizer: optax.GradientTransformation,
+    num_steps: int,
+    num_checkpoints: int,
+    keep: Callable[[int, Model], None] | None = None,
+) -> tuple[Model, list[dict[str, float | int]]]:
+    """Trains a network over a mesh, with checkpoints in a work directory; goes on where a killed run stopped.
+
+    Args:
+        key: of the steps.
+        model: where training starts.
+        batches: the training images.
+        workdir: where checkpoints lie.
+        mesh: the devices.
+        name: folder of the checkpoints, and title of the progress bar.
+        objective: what is minimised.
+        optimizer: turns gradients into updates.
+        num_steps: how many in all.
+        num_checkpoints: how many are written on the way, evenly spaced.
+        keep: called with the number of steps taken and the model after each of them, before the checkpoint is written, so
+            that what it keeps of a step is never behind the checkpoint.
+
+    Returns:
+        The trained model and the history: means of the metrics between points.
+    """
     import orbax.checkpoint as ocp
 
-    num_steps = settings.num_steps(member)
-    optimizer = settings.optimizer(member)
-    step = training.sharded_step(settings.objective(member), optimizer, run.mesh)
-    state = run.replicate(jax.tree.map(jax.numpy.array, training.init_state(optimizer, model)))
-    key = jax.random.fold_in(jax.random.key(settings.seed), index)
-    batches = data.training_batches(source, batch_size=settings.batch_size, seed=settings.seed, flip=settings.flip)
-    history: list[dict[str, float]] = []
-    every = max(1, num_steps // settings.num_checkpoints)
+    step = training.sharded_step(objective, optimizer, mesh)
+    state = jax.device_put(jax.tree.map(jax.numpy.array, training.init_state(optimizer, model)), _mesh.replicated(mesh))
+    history: list[dict[str, float | int]] = []
+    every = max(1, num_steps // num_checkpoints)
     options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-    folder = (run.workdir.folder(f"checkpoints/{phase}/{member.name}")).resolve()
+    folder = (workdir.folder(f"checkpoints/{name}")).resolve()
     with ocp.CheckpointManager(folder, options=options) as manager:
         done = manager.latest_step() or 0
         if done:
@@ -66,19 +114,22 @@ def _train_member(
             history = restored["rest"]["history"]
             batches.set_state(json.loads(restored["rest"]["batches"]))
         recent: list[dict[str, jax.Array]] = []
-        on_host = _mesh.prefers_unrolled(run.mesh)
+        on_host = _mesh.prefers_unrolled(mesh)
         point = max(1, num_steps // HISTORY_POINTS)
-        for number in progress(range(done + 1, num_steps + 1), title=f"train {phase} {member.name}", unit="step"):
-            state, metrics = step(key, state, run.shard(next(batches)))
+        title = f"train {name.replace('/', ' ')}"
+        for number in progress(range(done + 1, num_steps + 1), title=title, unit="step"):
+            state, metrics = step(key, state, jax.device_put(next(batches), _mesh.sharded(mesh)))
             recent.append(metrics)
-            if run.mesh.size > 1 and on_host:
+            if mesh.size > 1 and on_host:
                 # Two steps in flight can wait for each other's threads in a collective.
                 jax.block_until_ready(metrics)
             if number % point == 0 or number % every == 0 or number == num_steps:
                 history.append({"step": number, **_mean(recent)})
                 recent = []
+            if keep is not None:
+                keep(number, state.model)
             if number % every == 0 and number < num_steps:
-                run.workdir.expect_room(_checkpoint_size(state), f"a checkpoint of {member.name}")
+                workdir.expect_room(_checkpoint_size(state), f"a checkpoint of {name.rpartition('/')[2]}")
                 rest = {"history": history, "batches": json.dumps(batches.get_state())}
                 manager.save(
                     number,

@@ -4,6 +4,13 @@ from jaxinterp.training._objectives import Objective as Objective
 from jaxinterp.training._objectives import consistent as consistent
 from jaxinterp.training._objectives import masked_mean as masked_mean
 from jaxinterp.training._objectives import standard as standard
+from jaxinterp.training._pretext import Pretext as Pretext
+from jaxinterp.training._pretext import without_head as without_head
+from jaxinterp.training._pretext_tasks import colourisation as colourisation
+from jaxinterp.training._pretext_tasks import context_prediction as context_prediction
+from jaxinterp.training._pretext_tasks import hamming_permutations as hamming_permutations
+from jaxinterp.training._pretext_tasks import jigsaw as jigsaw
+from jaxinterp.training._pretext_tasks import rotation as rotation
 from jaxinterp.training._robust import adversarial as adversarial
 from jaxinterp.training._robust import trades as trades
 from jaxinterp.training._step import Step as Step

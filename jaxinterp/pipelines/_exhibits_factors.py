@@ -1,0 +1,106 @@
+"""What the page of factors shows: bars of unique detectors over their null, and tables with probes beside them."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxinterp import report
+from jaxinterp.pipelines._factors_settings import Factors
+from jaxinterp.pipelines._page import recorded_provenance
+from jaxinterp.pipelines._workdir import WorkDir
+
+_TEXT = """Unique detectors are the distinct concepts that units name by their best label, {images} images, IoU above \
+{threshold:g}; the null pairs every image's masks with another image's label map, {draws} times. A bar is the excess over \
+the mean of the null, its interval the band that holds 95 % of the draws: how far chance alone moves the count.
+
+The interval is not one over trainings: each condition was trained once, and two conditions differ by more than this \
+interval only where their bands part. Networks trained twice from different weights show how much a training moves by \
+itself. The probe is a logistic regression on the mean of the layer's map, its interval over the held-out images."""
+
+
+def factors_page(factors: Factors, found: Mapping[str, dict[str, Any]], workdir: WorkDir) -> report.Page:
+    """The page of the conditions that are finished.
+
+    Args:
+        factors: the settings.
+        found: condition -> what was read of it.
+        workdir: of the run, for its manifest.
+    """
+    done = [condition for condition in factors.conditions if condition.name in found]
+    stages = [
+        report.Stage(one.name, "done" if one.name in found else "running" if index == len(done) else "to come")
+        for index, one in enumerate(factors.conditions)
+    ]
+    text = _TEXT.format(
+        images=f"{next(iter(found.values()))['num_images']:,}",
+        threshold=factors.dissection.iou_threshold,
+        draws=factors.dissection.num_null_draws,
+    )
+    items = (report.Figure("factors", _bars(factors, found), "Unique detectors of each condition"), *_tables(factors, found))
+    return report.Page(
+        title=factors.title,
+        subtitle=factors.description,
+        stages=tuple(stages),
+        sections=(report.Section("Factors of interpretability", text=text, items=items),),
+        provenance=recorded_provenance(json.loads((workdir.path / "manifest.json").read_text())),
+    )
+
+
+def _bars(factors: Factors, found: Mapping[str, dict[str, Any]]) -> bytes:
+    bars, names = [], ()
+    for condition in factors.conditions:
+        if condition.name not in found:
+            continue
+        read = list(found[condition.name]["layers"].values())[-1]
+        names = tuple(read["unique_by_best"])
+        counts, null = (
+            np.asarray([one[part] for one in read["unique_by_best"].values()], float) for part in ("observed", "mean")
+        )
+        total = read["unique"]
+        interval = (total["observed"] - total["high"], total["observed"] - total["low"])
+        title = condition.title or condition.name
+        bars.append(report.NetworkBar(title, counts, null=null, interval=interval, group=condition.group))
+    return report.bar_networks(bars, names=names, subtract_null=True, title="Unique detectors over their null")
+
+
+def _tables(factors: Factors, found: Mapping[str, dict[str, Any]]) -> tuple[report.Table, ...]:
+    last, every = [], []
+    for condition in factors.conditions:
+        if condition.name not in found:
+            continue
+        values = found[condition.name]
+        accuracy = _percent(values["accuracy"]) if "accuracy" in values else None
+        for place, (layer, read) in enumerate(values["layers"].items()):
+            unique, probe = read["unique"], read["probe"]
+            row = (
+                condition.title or condition.name,
+                condition.group,
+                values["num_steps"],
+                layer,
+                read["num_units"],
+                unique["observed"],
+                f"{unique['mean']:.1f} ({unique['low']:.0f} to {unique['high']:.0f})",
+                f"{unique['observed'] - unique['mean']:.1f}",
+                read["survivors"],
+                _percent(probe["accuracy"]),
+            )
+            every.append(row)
+            if place == len(values["layers"]) - 1:
+                last.append((*row, accuracy))
+    columns = ("condition", "factor", "steps", "layer", "units", "unique", "null", "excess", "surviving units", "probe")
+    tables = [report.Table("Conditions", (*columns, "accuracy"), tuple(last), caption=_CAPTION)]
+    if len(every) > len(last):
+        tables.append(report.Table("Layer by layer", columns, tuple(every), caption=_CAPTION))
+    return tuple(tables)
+
+
+_CAPTION = (
+    "Null: mean of the draws and the band that holds 95 % of them. Surviving units: more than chance at a false discovery "
+    "rate of 5 %. Probe and accuracy in per cent with Wilson's 95 % interval over the held-out images."
+)
+
+
+def _percent(interval: Mapping[str, float]) -> str:
+    return f"{100 * interval['estimate']:.1f} ({100 * interval['low']:.0f} to {100 * interval['high']:.0f})"
