@@ -13,7 +13,7 @@ def _world(count=48):
 
 
 CONCEPTS, LABELS = _world()
-_PRESENT = [(c == CONCEPTS).any(axis=(1, 2, 3)).sum() for c in range(CONCEPTS.max() + 1)]
+_PRESENT = [np.isin(CONCEPTS, c).any(axis=(1, 2, 3)).sum() for c in range(CONCEPTS.max() + 1)]
 CHOSEN = [c for c in range(1, len(_PRESENT)) if 4 <= _PRESENT[c] <= 30][:16]
 
 
@@ -23,7 +23,7 @@ def _maps(plants, seed=0, noise=0.1, targets=None):
 
 
 def _scores(maps):
-    present = np.stack([(c == CONCEPTS).any(axis=(1, 2, 3)) for c in CHOSEN], axis=1)
+    present = np.stack([np.isin(CONCEPTS, c).any(axis=(1, 2, 3)) for c in CHOSEN], axis=1)
     return np.asarray([average_precision_score(present[:, k], maps[..., k].max(axis=(1, 2))) for k in range(len(CHOSEN))])
 
 
@@ -52,7 +52,7 @@ def test_a_null_unit_has_the_same_regions_elsewhere():
 def test_the_map_is_the_share_of_each_cell():
     plant = data.Plant(CHOSEN[0], CHOSEN[1], ambiguity=1.0)
     _, maps = _maps([plant], noise=0.0)
-    either = np.isin(CONCEPTS, CHOSEN[:2]).any(axis=3)
+    either: np.ndarray = np.isin(CONCEPTS, CHOSEN[:2]).any(axis=3)
     assert maps[3, 2, 5, 0] == either[3, 8:12, 20:24].mean()
     assert maps.mean() == pytest.approx(either.mean(), rel=1e-5)
 
