@@ -52,7 +52,7 @@ def test_a_null_unit_has_the_same_regions_elsewhere():
 def test_the_map_is_the_share_of_each_cell():
     plant = data.Plant(CHOSEN[0], CHOSEN[1], ambiguity=1.0)
     _, maps = _maps([plant], noise=0.0)
-    either: np.ndarray = np.isin(CONCEPTS, CHOSEN[:2]).any(axis=3)
+    either = np.asarray(np.isin(CONCEPTS, CHOSEN[:2]).any(axis=3))
     assert maps[3, 2, 5, 0] == either[3, 8:12, 20:24].mean()
     assert maps.mean() == pytest.approx(either.mean(), rel=1e-5)
 
