@@ -28,6 +28,10 @@ from jaxinterp.data._loader import TrainingBatches as TrainingBatches
 from jaxinterp.data._loader import batches as batches
 from jaxinterp.data._loader import collate as collate
 from jaxinterp.data._loader import training_batches as training_batches
+from jaxinterp.data._planting import Plant as Plant
+from jaxinterp.data._planting import Sight as Sight
+from jaxinterp.data._planting import planted_maps as planted_maps
+from jaxinterp.data._planting import planted_sight as planted_sight
 from jaxinterp.data._records import AdversarialFormat as AdversarialFormat
 from jaxinterp.data._records import AdversarialRecord as AdversarialRecord
 from jaxinterp.data._shards import finished_shards as finished_shards
