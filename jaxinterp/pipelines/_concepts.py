@@ -9,6 +9,7 @@ from jaxinterp._base import Model
 from jaxinterp.data import Source
 from jaxinterp.pipelines._concept_sets import ADVERSARIAL, NOISE, REAL, concept_sets, said_of
 from jaxinterp.pipelines._context import Run
+from jaxinterp.pipelines._counts import detector_counts, null_counts
 from jaxinterp.pipelines._dissect_layers import LayerDissection, dissect_layers
 from jaxinterp.pipelines._dissection_settings import Dissection
 from jaxinterp.pipelines._unit_pages import concept_pages
@@ -73,7 +74,7 @@ def _dissect_member(
             entry["sets"][name], saved = counts_of(dissected[layer]), arrays_of(dissected[layer])
             arrays |= {f"{layer}/{name}/{key}": array for key, array in saved.items()}
             if name != REAL:
-                entry["own_thresholds"][name] = _detector_counts(dissected[layer].own)
+                entry["own_thresholds"][name] = detector_counts(dissected[layer].own)
         if ADVERSARIAL in sets:
             masks = {name: dissected[layer].masks for name, dissected in found.items()}
             entry["effect"] = _effect(run, masks, sets[REAL], settings, number)
@@ -83,19 +84,8 @@ def _dissect_member(
 
 def counts_of(found: LayerDissection) -> dict[str, Any]:
     """The counts of a dissection, and the same on the sample beside their null, as JSON has them."""
-    null = found.null
-    return _detector_counts(found.detectors) | {
-        "num_images": found.tally.num_images,
-        "null": {
-            "num_images": null.num_images,
-            "num_draws": len(null.draws),
-            "survivors": int(null.survives.sum()),
-            "number": null.number._asdict(),
-            "unique": null.unique._asdict(),
-            "by_category": {name: one._asdict() for name, one in null.by_category.items()},
-            "by_best": {name: one._asdict() for name, one in null.by_best.items()},
-        },
-    }
+    counted = {"num_images": found.tally.num_images, "null": null_counts(found.null)}
+    return detector_counts(found.detectors) | counted
 
 
 def arrays_of(found: LayerDissection) -> Arrays:
@@ -115,11 +105,6 @@ def arrays_of(found: LayerDissection) -> Arrays:
         "top_ids": found.top.id,
         "top_values": found.top.value,
     }
-
-
-def _detector_counts(found: metrics.Detectors) -> dict[str, Any]:
-    names = ("number", "ratio", "unique", "eligible", "excluded", "by_best", "by_category", "unique_by_best")
-    return {name: getattr(found, name) for name in (*names, "unique_by_category")}
 
 
 def _effect(run: Run, masks: dict[str, Any], clean: Source, settings: Dissection, number: int) -> dict[str, Any]:

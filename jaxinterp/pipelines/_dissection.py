@@ -8,6 +8,7 @@ from jaxinterp import activations, data, metrics
 from jaxinterp._base import Model
 from jaxinterp.data import Source
 from jaxinterp.pipelines._context import NORMAL, ROBUST, Run
+from jaxinterp.pipelines._counts import detector_counts, null_counts
 from jaxinterp.pipelines._generation import adversarial_images
 from jaxinterp.pipelines._passes import accumulate, outputs, renumbered, with_concepts
 from jaxinterp.pipelines._study import Member
@@ -127,26 +128,7 @@ def _overlaps(
         "null_detects": null.observed.detects,
         "null_rate": (null.draws > study.iou_threshold).mean(axis=0),
     }
-    counts = {
-        "number": found.number,
-        "ratio": found.ratio,
-        "unique": found.unique,
-        "eligible": found.eligible,
-        "excluded": found.excluded,
-        "by_best": found.by_best,
-        "by_category": found.by_category,
-        "unique_by_category": found.unique_by_category,
-        "null": {
-            "num_images": null.num_images,
-            "num_draws": len(null.draws),
-            "survivors": int(null.survives.sum()),
-            "number": null.number._asdict(),
-            "unique": null.unique._asdict(),
-            "by_category": {name: one._asdict() for name, one in null.by_category.items()},
-            "by_best": {name: one._asdict() for name, one in null.by_best.items()},
-        },
-    }
-    return arrays, counts
+    return arrays, detector_counts(found) | {"null": null_counts(null)}
 
 
 def _with_concepts(run: Run, phase: str) -> Source:
