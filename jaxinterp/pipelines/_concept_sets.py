@@ -65,16 +65,7 @@ def concept_sets(run: Run, phase: str, settings: Dissection) -> dict[str, Source
     )
     made = Making(labelled, np.arange(len(clean)), 1, perturbed_path(run, phase), _FOLD)
     write_images(run, made, run.study.attack(phase), models, title=f"generate concepts {phase}")
-    adversarial = stored_sets(run, phase, clean)[ADVERSARIAL]
-    return {REAL: clean, ADVERSARIAL: adversarial, NOISE: noise_control(run.key(_FOLD, 1), clean, adversarial)}
-
-
-def stored_sets(run: Run, phase: str, clean: Source) -> dict[str, Source]:
-    """The sets of a phase as they were made."""
-    folder = perturbed_path(run, phase)
-    if not folder.is_dir():
-        return {REAL: clean}
-    adversarial = with_concepts(data.adversarial_set(folder, split=SPLIT), clean)
+    adversarial = with_concepts(data.adversarial_set(made.folder, split=SPLIT), clean)
     return {REAL: clean, ADVERSARIAL: adversarial, NOISE: noise_control(run.key(_FOLD, 1), clean, adversarial)}
 
 

@@ -8,6 +8,7 @@ from jaxinterp import metrics
 from jaxinterp.pipelines._context import Run
 from jaxinterp.pipelines._dissection import ADVERSARIAL, REAL, top_size
 from jaxinterp.pipelines._unit_pages import study_pages
+from jaxinterp.pipelines._workdir import below
 
 ALL, SUCCESSES = "all", "successes"
 """The adversarial images that are counted: all of them, or those that succeed on the network under study."""
@@ -57,11 +58,7 @@ def measure_consistency(run: Run, phase: str) -> None:
     arrays: dict[str, np.ndarray] = {}
     results: dict[str, dict[str, Any]] = {}
     for number, member in enumerate(run.study.members):
-        part = {
-            name.removeprefix(f"{member.name}/"): array
-            for name, array in dissected.items()
-            if name.startswith(f"{member.name}/")
-        }
+        part = below(dissected, member.name)
         classes = _classes(run, part[f"{REAL}/label"])
         for index, name in enumerate(values["sets"][1:]):
             against = _target_of(run, part[f"{name}/id"], "normal" if name != ADVERSARIAL else phase)

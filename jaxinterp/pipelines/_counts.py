@@ -1,8 +1,12 @@
 """Counts of detectors and of their null as JSON has them."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from jaxinterp import metrics
+from jaxinterp.data import CATEGORIES
 
 
 def detector_counts(found: metrics.Detectors) -> dict[str, Any]:
@@ -22,3 +26,16 @@ def null_counts(null: metrics.PermutedNull) -> dict[str, Any]:
         "by_category": {name: one._asdict() for name, one in null.by_category.items()},
         "by_best": {name: one._asdict() for name, one in null.by_best.items()},
     }
+
+
+def observed_by_category(counts: Mapping[str, Any]) -> np.ndarray:
+    """Units that detect a concept of each of `CATEGORIES`, on the sample of the null; 0 where the images have none."""
+    null = counts["null"]["by_category"]
+    return np.asarray([null[name]["observed"] if name in null else 0 for name in CATEGORIES], np.float64)
+
+
+def band_by_category(counts: Mapping[str, Any]) -> np.ndarray:
+    """The ends of the band that permuted label maps give for each of `CATEGORIES`, `[c 2]`."""
+    null = counts["null"]["by_category"]
+    ends = [[null[name]["low"], null[name]["high"]] if name in null else [0.0, 0.0] for name in CATEGORIES]
+    return np.asarray(ends, np.float64)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxinterp import report
 from jaxinterp.data import CATEGORIES
 from jaxinterp.pipelines._concept_sets import ADVERSARIAL, NOISE, REAL
+from jaxinterp.pipelines._counts import band_by_category, observed_by_category
 from jaxinterp.pipelines._results import Results
 
 LETTERS = "CTMSPO"
@@ -222,14 +223,11 @@ def _bars(results: Results) -> report.Figure:
 
 
 def _shares(counts: Mapping[str, Any], units: int) -> np.ndarray:
-    null = counts["null"]["by_category"]
-    return np.asarray([100 * null[name]["observed"] / units if name in null else 0.0 for name in CATEGORIES])
+    return 100 * observed_by_category(counts) / units
 
 
 def _bands(counts: Mapping[str, Any], units: int) -> np.ndarray:
-    null = counts["null"]["by_category"]
-    ends = ([null[name]["low"], null[name]["high"]] if name in null else [0.0, 0.0] for name in CATEGORIES)
-    return 100 * np.asarray(list(ends)) / units
+    return 100 * band_by_category(counts) / units
 
 
 def _beside(count: Mapping[str, Any]) -> str:

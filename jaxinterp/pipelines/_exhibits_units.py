@@ -5,6 +5,7 @@ import numpy as np
 from jaxinterp import report
 from jaxinterp.data import CATEGORIES
 from jaxinterp.pipelines._context import NORMAL
+from jaxinterp.pipelines._counts import band_by_category, observed_by_category
 from jaxinterp.pipelines._dissection import ADVERSARIAL, REAL, STALE
 from jaxinterp.pipelines._results import WHEN, Results
 
@@ -177,12 +178,11 @@ def _null(counts: dict, name: str) -> dict:
 
 
 def _observed(counts: dict, units: int) -> np.ndarray:
-    return np.asarray([100 * _null(counts, name)["observed"] / units for name in CATEGORIES], np.float64)
+    return 100 * observed_by_category(counts) / units
 
 
 def _band(counts: dict, units: int) -> np.ndarray:
-    nulls = [_null(counts, name) for name in CATEGORIES]
-    return np.asarray([[100 * null["low"] / units, 100 * null["high"] / units] for null in nulls], np.float64)
+    return 100 * band_by_category(counts) / units
 
 
 def _kind(kind: str) -> str:

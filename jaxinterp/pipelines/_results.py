@@ -12,6 +12,7 @@ from jaxinterp.pipelines._context import NORMAL, ROBUST, Run
 from jaxinterp.pipelines._dissection import ADVERSARIAL, REAL, STALE
 from jaxinterp.pipelines._generation import adversarial_images
 from jaxinterp.pipelines._passes import forward
+from jaxinterp.pipelines._workdir import below
 
 WHEN = {NORMAL: "before", ROBUST: "after"}
 """What the page calls the phases: before and after adversarial training."""
@@ -43,8 +44,7 @@ class Results:
 
     def of(self, stage: str, member: str) -> dict[str, np.ndarray]:
         """The arrays of one member in a finished stage."""
-        arrays = self.load(stage)[1]
-        return {name.removeprefix(f"{member}/"): array for name, array in arrays.items() if name.startswith(f"{member}/")}
+        return below(self.load(stage)[1], member)
 
     def images(self, phase: str, kind: str) -> Source:
         """The images of a set that a phase's networks were dissected on."""

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from jaxinterp import metrics, report
-from jaxinterp.data import CATEGORIES, Source
+from jaxinterp.data import Source
 from jaxinterp.pipelines._concept_sets import ADVERSARIAL, NOISE, REAL
 from jaxinterp.pipelines._context import NORMAL, Run
+from jaxinterp.pipelines._counts import band_by_category, observed_by_category
 from jaxinterp.pipelines._dissection_settings import Dissection
 from jaxinterp.pipelines._galleries import UnitImages, write_gallery
 from jaxinterp.pipelines._generation import adversarial_images
+from jaxinterp.pipelines._workdir import below
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -55,10 +57,10 @@ def concept_pages(
     """
     pages = {}
     for member, model in zip(run.study.members, run.models(phase), strict=True):
-        own = _below(arrays, member.name)
+        own = below(arrays, member.name)
         for layer, counts in values[member.name]["layers"].items():
             images = {
-                name: UnitImages(source, own["ids"], _below(own, f"{layer}/{name}"), _captions(settings, own, name))
+                name: UnitImages(source, own["ids"], below(own, f"{layer}/{name}"), _captions(settings, own, name))
                 for name, source in sets.items()
             }
             title = f"{member.name}, {layer}"
@@ -109,36 +111,17 @@ def _constancy(images: Mapping[str, UnitImages]) -> tuple[report.Column, ...]:
 
 
 def _counts(sets: Mapping[str, Any]) -> report.CategoryCounts:
-    def numbers(name: str) -> np.ndarray | None:
-        found = sets[name]["null"]["by_category"] if name in sets else None
-        if found is None:
-            return None
-        return np.asarray([found[one]["observed"] if one in found else 0 for one in CATEGORIES], np.float64)
-
-    def band(name: str) -> np.ndarray | None:
-        found = sets[name]["null"]["by_category"] if name in sets else None
-        if found is None:
-            return None
-        ends = [[found[one]["low"], found[one]["high"]] if one in found else [0.0, 0.0] for one in CATEGORIES]
-        return np.asarray(ends, np.float64)
-
-    real = numbers(REAL)
-    if real is None:
-        raise ValueError("expected counts on real images, got none.")
+    observed = {name: observed_by_category(counts) for name, counts in sets.items()}
+    bands = {name: band_by_category(counts) for name, counts in sets.items()}
     return report.CategoryCounts(
         "",
-        real,
-        numbers(ADVERSARIAL),
-        real_null=band(REAL),
-        adversarial_null=band(ADVERSARIAL),
-        noise=numbers(NOISE),
-        noise_null=band(NOISE),
+        observed[REAL],
+        observed.get(ADVERSARIAL),
+        real_null=bands[REAL],
+        adversarial_null=bands.get(ADVERSARIAL),
+        noise=observed.get(NOISE),
+        noise_null=bands.get(NOISE),
     )
-
-
-def _below(arrays: Arrays, prefix: str) -> dict[str, np.ndarray]:
-    """The arrays whose names begin with a prefix, without it."""
-    return {name.removeprefix(f"{prefix}/"): array for name, array in arrays.items() if name.startswith(f"{prefix}/")}
 
 
 def study_pages(run: Run, phase: str, measured: Arrays) -> dict[str, str]:
@@ -155,7 +138,7 @@ def study_pages(run: Run, phase: str, measured: Arrays) -> dict[str, str]:
     dissected, arrays = run.workdir.load(f"dissect.{phase}")
     pages = {}
     for member, model in zip(run.study.members, run.models(phase), strict=True):
-        own, scores = _below(arrays, member.name), _below(measured, member.name)
+        own, scores = below(arrays, member.name), below(measured, member.name)
         layer = model.layer(member.layer)
         images = {name: _study_images(run, phase, name, own) for name in dissected["sets"]}
         title = f"{member.name}, {member.layer}"
@@ -188,7 +171,7 @@ def _scores(measured: Arrays, num_units: int) -> tuple[report.Column, ...]:
 
 def _study_images(run: Run, phase: str, name: str, own: Arrays) -> UnitImages:
     """One of the sets of the study's own dissection."""
-    arrays = {key: array for key, array in _below(own, name).items() if key != "detects"}
+    arrays = {key: array for key, array in below(own, name).items() if key != "detects"}
     if "best_iou" in arrays:
         arrays["detects"] = arrays["best_iou"] > run.study.iou_threshold
     stored = None if name == REAL else adversarial_images(run, phase if name == ADVERSARIAL else NORMAL)

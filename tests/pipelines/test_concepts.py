@@ -15,7 +15,7 @@ from jaxinterp.cli import main
 from jaxinterp.pipelines import _concepts
 from jaxinterp.pipelines._concept_sets import concept_images, noise_control
 from jaxinterp.pipelines._galleries import _masks
-from jaxinterp.pipelines._unit_pages import _below
+from jaxinterp.pipelines._workdir import below
 from tests.activations.scenes import Scene, equal, quantile_loop, tally_loop
 from tests.pipelines.dissected import dissected
 
@@ -168,8 +168,8 @@ def test_the_page_has_the_section_and_nothing_else(workdir):
 def test_masks_of_the_gallery_are_those_of_the_top_images(workdir):
     run = pipelines.Run(dissected(), pipelines.WorkDir(workdir), mesh=_mesh.data_mesh(1))
     model, layer = run.built[0], run.built[0].layer("conv5")
-    arrays = _below(run.workdir.load("concepts.normal")[1], "AlexNet")
-    found = _below(arrays, "conv5/real")
+    arrays = below(run.workdir.load("concepts.normal")[1], "AlexNet")
+    found = below(arrays, "conv5/real")
     index = np.searchsorted(arrays["ids"], found["top_ids"])
     assert run.study.dissection is not None
     images = concept_images(run.study.dissection)
