@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 
 from jaxinterp._base import Activations, Layer, Taps
 
@@ -100,11 +101,12 @@ class Sites:
     def site(self, name: str, flow: Flow) -> Flow:
         """Names a site: taps it, records it, and lets it flow on.
 
-        Taps and records see at least float32, whatever the network computes in.
+        Taps and records see at least float32, whatever the network computes in. `jax.checkpoint` knows the map by that name.
 
         Raises:
             ValueError: when the tap changed the shape.
         """
+        flow = flow.map(checkpoint_name(flow.value, name))
         value = flow.value.astype(jnp.promote_types(flow.value.dtype, jnp.float32))
         if name in self.taps:
             value = self.taps[name](value)

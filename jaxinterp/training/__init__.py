@@ -1,7 +1,9 @@
 """Training: objectives and the per-replica step."""
 
 from jaxinterp.training._objectives import Objective as Objective
+from jaxinterp.training._objectives import Outcome as Outcome
 from jaxinterp.training._objectives import consistent as consistent
+from jaxinterp.training._objectives import from_loss as from_loss
 from jaxinterp.training._objectives import masked_mean as masked_mean
 from jaxinterp.training._objectives import standard as standard
 from jaxinterp.training._pretext import Pretext as Pretext
@@ -14,6 +16,7 @@ from jaxinterp.training._pretext_tasks import rotation as rotation
 from jaxinterp.training._robust import adversarial as adversarial
 from jaxinterp.training._robust import trades as trades
 from jaxinterp.training._step import Step as Step
+from jaxinterp.training._step import StepOptions as StepOptions
 from jaxinterp.training._step import TrainState as TrainState
 from jaxinterp.training._step import init_state as init_state
 from jaxinterp.training._step import sharded_step as sharded_step

@@ -1,22 +1,72 @@
-"""Objectives: what a training step minimises, as functions of a model and a batch.
-
-An objective is `(key, model, batch) -> (loss, (stats, metrics))`: the mean over the rows whose mask is True, the new
-batch statistics, and scalars to log. A new way of training is a new objective, not a new loop.
-"""
+"""Objectives: what a training step minimises, as functions of a model and a batch. A new way of training is a new objective."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Bool, Float
 
 from jaxinterp._base import Attack, Batch, Model
 
-Objective = Callable[[Array, Model, Batch], tuple[Array, tuple[Any, dict[str, Array]]]]
-"""`(key, model, batch) -> (loss, (stats, metrics))`."""
+ADVERSARIAL = "adversarial images"
+"""What a step that computes activations again knows adversarial images by: these it keeps."""
+
+Outcome = tuple[Array, tuple[Any, dict[str, Array]]]
+"""`(loss, (stats, metrics))`: the mean over the rows whose mask is True, the new batch statistics, and scalars to log."""
+
+
+def _nothing(batch: Batch) -> Any:
+    return ()
+
+
+def _kept(memory: Any, gradient: Any, batch: Batch) -> Any:
+    return memory
+
+
+class Objective(NamedTuple):
+    """What a training step minimises.
+
+    Most objectives are a loss alone, as `from_loss` makes them. One that carries something from step to step has a memory: a
+    tree of arrays whose leading axis is that of the batch. The step differentiates the loss with respect to it in the same
+    backward pass as with respect to the parameters.
+
+    Attributes:
+        loss: `(key, model, batch, step, memory) -> (loss, (stats, metrics))`; `step` is how many steps were taken before.
+        remember: `(batch) -> memory` before the first step; of its argument only shapes and types may be read.
+        renew: `(memory, gradient, batch) -> memory` after a step.
+        num_replays: how often in a row each batch is wanted.
+    """
+
+    loss: Callable[[Array, Model, Batch, Array, Any], Outcome]
+    remember: Callable[[Batch], Any] = _nothing
+    renew: Callable[[Any, Any, Batch], Any] = _kept
+    num_replays: int = 1
+
+    def __call__(self, key: Array, model: Model, batch: Batch, *, step: Any = 0, memory: Any = None) -> Outcome:
+        """The loss, at the first step and with a fresh memory where nothing else is said."""
+        return self.loss(key, model, batch, jnp.asarray(step), self.remember(batch) if memory is None else memory)
+
+
+def from_loss(loss: Callable[[Array, Model, Batch, Array], Outcome]) -> Objective:
+    """An objective without memory.
+
+    Args:
+        loss: `(key, model, batch, step) -> (loss, (stats, metrics))`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxinterp import training
+        >>> def confident(key, model, batch, step):
+        ...     logits, _, stats = model.train(batch.image, key=key)
+        ...     loss = -training.masked_mean(jnp.max(logits, axis=-1), batch.mask)
+        ...     return loss, (stats, {"loss": loss})
+        >>> objective = training.from_loss(confident)
+    """
+    return Objective(lambda key, model, batch, step, memory: loss(key, model, batch, step))
 
 
 def masked_mean(values: Float[Array, " n"], mask: Bool[Array, " n"]) -> Float[Array, ""]:
@@ -47,12 +97,12 @@ def standard(*, label_smoothing: float = 0.0) -> Objective:
         >>> objective = standard(label_smoothing=0.1)
     """
 
-    def objective(key: Array, model: Model, batch: Batch) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+    def loss_of(key: Array, model: Model, batch: Batch, step: Array) -> Outcome:
         logits, _, stats = model.train(batch.image, key=key)
         loss = masked_mean(_cross_entropy(logits, batch.label, label_smoothing), batch.mask)
         return loss, (stats, {"loss": loss, "accuracy": _accuracy(logits, batch)})
 
-    return objective
+    return from_loss(loss_of)
 
 
 def consistent(
@@ -92,7 +142,7 @@ def consistent(
         2017, Fig. 1b and the section on adversarial training with a consistent loss.
     """
 
-    def objective(key: Array, model: Model, batch: Batch) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+    def loss_of(key: Array, model: Model, batch: Batch, step: Array) -> Outcome:
         attack_key, train_key = jax.random.split(key)
         adversarial = jax.lax.stop_gradient(_attacked(attack_key, attack, jax.lax.stop_gradient(model), batch))
         images = jnp.concatenate([batch.image, adversarial])
@@ -116,7 +166,7 @@ def consistent(
         }
         return loss, (stats, metrics)
 
-    return objective
+    return from_loss(loss_of)
 
 
 def _attacked(key: Array, attack: Attack, model: Model, batch: Batch) -> Array:
@@ -124,7 +174,7 @@ def _attacked(key: Array, attack: Attack, model: Model, batch: Batch) -> Array:
     state = attack.init(init_key, model, batch)
     for index in range(attack.num_steps):
         state, _ = attack.step(jax.random.fold_in(step_key, index), state, model, batch)
-    return state.adversarial
+    return checkpoint_name(state.adversarial, ADVERSARIAL)
 
 
 def _accuracy(logits: Array, batch: Batch) -> Array:

@@ -13,7 +13,7 @@ from jax import Array
 from jaxtyping import Int
 
 from jaxinterp._base import Batch, Model
-from jaxinterp.training._objectives import masked_mean
+from jaxinterp.training._objectives import Outcome, from_loss, masked_mean
 from jaxinterp.training._pretext import Pretext, answer, num_units, row_keys, start_head
 
 _GRID = 3
@@ -127,14 +127,14 @@ def colourisation(*, layer: str, num_bins: int = 8) -> Pretext:
         units = model.layer(layer).shape[2]
         return start_head(key, model, num_features=units, hidden=None, num_classes=num_bins**2)
 
-    def objective(key: Array, model: Model, batch: Batch) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+    def loss_of(key: Array, model: Model, batch: Batch, step: Array) -> Outcome:
         luma = batch.image @ jnp.asarray(_LUMA, batch.image.dtype)
         _, activations, stats = model.train(jnp.repeat(luma[..., None], 3, axis=-1), key=key)
         maps = activations[layer]
         cells = chroma_cells(batch.image, maps.shape[1:3], num_bins)
         return _scored(answer(model, maps), cells, batch, stats)
 
-    return Pretext("colourisation", num_bins**2, start, objective)
+    return Pretext("colourisation", num_bins**2, start, from_loss(loss_of))
 
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -235,7 +235,7 @@ def _of_parts(
         width = num_parts * num_units(model, layer)
         return start_head(key, model, num_features=width, hidden=hidden, num_classes=num_classes)
 
-    def objective(key: Array, model: Model, batch: Batch) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+    def loss_of(key: Array, model: Model, batch: Batch, step: Array) -> Outcome:
         pose_key, train_key = jax.random.split(key)
         parts, answers = pose(pose_key, batch)
         side = (model.image_size, model.image_size)
@@ -245,10 +245,10 @@ def _of_parts(
         _, activations, stats = model.train(flat, key=train_key)
         return _scored(answer(model, activations[layer].reshape(len(answers), -1)), answers, batch, stats)
 
-    return Pretext(name, num_classes, start, objective)
+    return Pretext(name, num_classes, start, from_loss(loss_of))
 
 
-def _scored(logits: Array, answers: Array, batch: Batch, stats: Any) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+def _scored(logits: Array, answers: Array, batch: Batch, stats: Any) -> Outcome:
     """Cross-entropy and accuracy, averaged over the positions of a row first."""
     axes = tuple(range(1, answers.ndim))
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, answers).mean(axis=axes)

@@ -10,7 +10,7 @@ from jax import Array
 from jaxinterp import attacks
 from jaxinterp._base import Attack, Batch, Model
 from jaxinterp.attacks._ball import Ball, Scalar, check_radius
-from jaxinterp.training._objectives import Objective, _accuracy, _attacked, _cross_entropy, masked_mean
+from jaxinterp.training._objectives import Objective, Outcome, _accuracy, _attacked, _cross_entropy, from_loss, masked_mean
 
 
 def adversarial(attack: Attack) -> Objective:
@@ -34,14 +34,14 @@ def adversarial(attack: Attack) -> Objective:
         Attacks", ICLR 2018, equation 2.1.
     """
 
-    def objective(key: Array, model: Model, batch: Batch) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+    def loss_of(key: Array, model: Model, batch: Batch, step: Array) -> Outcome:
         attack_key, train_key = jax.random.split(key)
         images = jax.lax.stop_gradient(_attacked(attack_key, attack, jax.lax.stop_gradient(model), batch))
         logits, _, stats = model.train(images, key=train_key)
         loss = masked_mean(_cross_entropy(logits, batch.label, 0.0), batch.mask)
         return loss, (stats, {"loss": loss, "adversarial_accuracy": _accuracy(logits, batch)})
 
-    return objective
+    return from_loss(loss_of)
 
 
 def trades(
@@ -102,7 +102,7 @@ def trades(
     rule = optax.sign_sgd(size)
     attack = attacks.gradient_attack(agreement, update_rule=rule, ball=Ball(within, start), num_steps=num_steps)
 
-    def objective(key: Array, model: Model, batch: Batch) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+    def loss_of(key: Array, model: Model, batch: Batch, step: Array) -> Outcome:
         attack_key, train_key = jax.random.split(key)
         still = jax.lax.stop_gradient(model)
         log_probabilities = jax.nn.log_softmax(still(batch.image)[0])
@@ -120,7 +120,7 @@ def trades(
         }
         return loss, (stats, metrics)
 
-    return objective
+    return from_loss(loss_of)
 
 
 def _divergence(first: Array, second: Array) -> Array:

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxinterp._base import Batch, Model
 from jaxinterp._mesh import AXIS
-from jaxinterp.training._objectives import Objective
+from jaxinterp.training._objectives import ADVERSARIAL, Objective
 
 
 class TrainState(NamedTuple):
@@ -21,45 +22,102 @@ class TrainState(NamedTuple):
         model: parameters, batch statistics and architecture.
         optimizer_state: of the optax optimiser.
         step: int32 scalar, how many steps were taken.
+        memory: of the objective; its leading axis is that of the batch.
+        average: moving averages of (parameters, batch statistics); () where none are kept.
     """
 
     model: Model
     optimizer_state: Any
     step: Array
+    memory: Any = ()
+    average: Any = ()
+
+    @property
+    def averaged(self) -> Model:
+        """The model with the averaged weights; the model itself where none are kept."""
+        if not self.average:
+            return self.model
+        params, stats = self.average
+        return dataclasses.replace(self.model, params=params, stats=stats)
 
 
 Step = Callable[[Array, TrainState, Batch], tuple[TrainState, dict[str, Array]]]
 """`(key, state, batch) -> (state, metrics)`."""
 
 
-def init_state(optimizer: optax.GradientTransformation, model: Model) -> TrainState:
+@dataclasses.dataclass(frozen=True)
+class StepOptions:
+    """How a step is computed; none of it changes what is minimised.
+
+    Attributes:
+        num_microbatches: the rows of a replica are taken in so many parts, one after the other, and their gradients summed: the
+            memory is that of one part. Batch statistics are those of each part, and running ones move once a part.
+        unroll: write the parts out instead of looping over them: faster on CPU, slower to compile.
+        ema_decay: after a step, averages become `decay * average + (1 - decay) * weights`; None keeps no average. The state
+            must have one, see `init_state`.
+        kept_layers: the layers whose activations the backward pass finds in memory; it computes the others again. None keeps
+            all that it needs. Networks of one's own name no layers to the compiler, so there all is computed again.
+
+    Raises:
+        ValueError: num_microbatches below 1, or a decay outside (0, 1).
+    """
+
+    num_microbatches: int = 1
+    unroll: bool = True
+    ema_decay: float | None = None
+    kept_layers: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_microbatches < 1:
+            raise ValueError(f"expected num_microbatches >= 1, got {self.num_microbatches}; write 1 for whole batches.")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"expected ema_decay in (0, 1), got {self.ema_decay}; write 0.999, or None for no average.")
+
+
+def init_state(optimizer: optax.GradientTransformation, model: Model, *, memory: Any = (), average: bool = False) -> TrainState:
     """The state before the first step.
 
     Args:
         optimizer: what will update the parameters.
         model: where training starts.
+        memory: of the objective, `objective.remember(batch)` of the whole batch.
+        average: keep moving averages of the weights, which begin with the weights.
 
     Returns:
         A state whose step is 0.
     """
-    return TrainState(model, optimizer.init(model.params), jax.numpy.zeros((), jax.numpy.int32))
+    averages = jax.tree.map(jnp.array, (model.params, model.stats)) if average else ()
+    return TrainState(model, optimizer.init(model.params), jnp.zeros((), jnp.int32), memory, averages)
 
 
-def train_step(objective: Objective, optimizer: optax.GradientTransformation, *, axis_name: str | None = None) -> Step:
+def train_step(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    *,
+    axis_name: str | None = None,
+    options: StepOptions = StepOptions(),
+) -> Step:
     """One step on one replica.
 
-    The gradient, the new batch statistics and the metrics are averaged over `axis_name`, so the step does the same
-    whether it is mapped by `jax.shard_map` or by `jax.pmap(step, axis_name=...)`, and with `axis_name=None` on one device.
-    The key is folded with the step and with the replica's index: replicas draw different dropout masks.
+    The loss is the mean over the rows of all replicas whose mask is True. Its gradient is summed and the new batch statistics
+    are averaged over `axis_name`, so the step does the same whether it is mapped by `jax.shard_map` or by
+    `jax.pmap(step, axis_name=...)`, and with `axis_name=None` on one device. The key is folded with the step and with the
+    replica's index, and for every part but the first with its number: replicas draw different dropout masks.
 
     Args:
         objective: what to minimise.
         optimizer: turns gradients into updates.
         axis_name: mapped axis over which replicas are averaged.
+        options: how it is computed.
 
     Returns:
         `(key, state, batch) -> (state, metrics)`.
+
+    Raises:
+        ValueError: when it is traced, where the rows of a replica do not divide into `num_microbatches` parts.
     """
+    loss = objective.loss if options.kept_layers is None else _rematerialised(objective.loss, options.kept_layers)
+    over = (lambda tree: jax.lax.psum(tree, axis_name)) if axis_name is not None else (lambda tree: tree)
 
     def step(key: Array, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         model, key = state.model, jax.random.fold_in(key, state.step)
@@ -67,42 +125,105 @@ def train_step(objective: Objective, optimizer: optax.GradientTransformation, *,
             # Under shard_map replicated parameters would have their gradient summed over the axis already.
             model = _varying(model, axis_name)
             key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+        total = jnp.maximum(over(jnp.sum(batch.mask)), 1)
 
-        def loss_of(params: Any) -> tuple[Array, tuple[Any, dict[str, Array]]]:
-            return objective(key, dataclasses.replace(model, params=params), batch)
+        def gradients(stats: Any, key: Array, batch: Batch, memory: Any) -> tuple[Any, Any, tuple[Any, Any]]:
+            """(stats, memory), and what is summed over parts and replicas: the gradient and the metrics."""
+            share = jnp.sum(batch.mask) / total
 
-        (_, (stats, metrics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(model.params)
+            def loss_of(params: Any, memory: Any) -> tuple[Array, Any]:
+                value, aux = loss(key, dataclasses.replace(model, params=params, stats=stats), batch, state.step, memory)
+                return share.astype(value.dtype) * value, aux
+
+            (_, (new, metrics)), (gradient, moved) = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)(
+                model.params, memory
+            )
+            weighted = jax.tree.map(lambda value: share.astype(value.dtype) * value, metrics)
+            return new, objective.renew(memory, moved, batch), (gradient, weighted)
+
+        if options.num_microbatches == 1:
+            stats, memory, summed = gradients(model.stats, key, batch, state.memory)
+        else:
+            stats, memory, summed = _in_parts(gradients, model.stats, key, batch, state.memory, options)
+        gradient, metrics = over(summed)
         if axis_name is not None:
-            gradient, stats, metrics = jax.lax.pmean((gradient, stats, metrics), axis_name)
+            stats = jax.lax.pmean(stats, axis_name)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.model.params)
         params = optax.apply_updates(state.model.params, updates)
+        average = state.average
+        if options.ema_decay is not None:
+            average = _averaged(options.ema_decay, average, (params, stats))
         model = dataclasses.replace(state.model, params=params, stats=stats)
-        return TrainState(model, optimizer_state, state.step + 1), metrics
+        return TrainState(model, optimizer_state, state.step + 1, memory, average), metrics
 
     return step
 
 
-def sharded_step(objective: Objective, optimizer: optax.GradientTransformation, mesh: Mesh) -> Step:
+def sharded_step(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    options: StepOptions = StepOptions(),
+) -> Step:
     """The step over a mesh: parameters on every device, the batch split over "data", compiled once, the state donated.
 
     Args:
         objective: what to minimise.
         optimizer: turns gradients into updates.
         mesh: as of `jaxinterp._mesh.data_mesh`.
+        options: how it is computed.
 
     Returns:
         `(key, state, batch) -> (state, metrics)`; the old state cannot be used afterwards.
 
     Raises:
-        ValueError: on the first call, when the batch does not divide over the devices.
+        ValueError: on the first call, when the batch does not divide over the devices, or a device's rows into parts.
     """
+    whole, split = PartitionSpec(), PartitionSpec(AXIS)
+    states = TrainState(*(split if name == "memory" else whole for name in TrainState._fields))  # pyright: ignore[reportArgumentType]
     mapped = jax.shard_map(
-        train_step(objective, optimizer, axis_name=AXIS),
+        train_step(objective, optimizer, axis_name=AXIS, options=options),
         mesh=mesh,
-        in_specs=(PartitionSpec(), PartitionSpec(), PartitionSpec(AXIS)),
-        out_specs=(PartitionSpec(), PartitionSpec()),
+        in_specs=(whole, states, split),
+        out_specs=(states, whole),
     )
     return jax.jit(mapped, donate_argnums=1)
+
+
+def _in_parts(gradients: Callable[..., Any], stats: Any, key: Array, batch: Batch, memory: Any, options: StepOptions) -> Any:
+    """`gradients` over the rows in parts: the last statistics, the memory of all rows, and sums."""
+    count, rows = options.num_microbatches, batch.mask.shape[0]
+    if rows % count:
+        raise ValueError(f"expected num_microbatches to divide the {rows} rows of a device, got {count}; change either.")
+    parts = jax.tree.map(lambda leaf: leaf.reshape(count, rows // count, *leaf.shape[1:]), (batch, memory))
+    first = jax.tree.map(lambda leaf: leaf[0], parts)
+    stats, begun, summed = gradients(stats, key, *first)
+
+    def body(carry: tuple[Any, Any], part: Any) -> tuple[tuple[Any, Any], Any]:
+        stats, summed = carry
+        number, rows = part
+        stats, memory, more = gradients(stats, jax.random.fold_in(key, number), *rows)
+        return (stats, jax.tree.map(jnp.add, summed, more)), memory
+
+    rest = jax.tree.map(lambda leaf: leaf[1:], parts)
+    unroll = count - 1 if options.unroll else 1
+    (stats, summed), memories = jax.lax.scan(body, (stats, summed), (jnp.arange(1, count), rest), unroll=unroll)
+    joined = jax.tree.map(lambda one, rest: jnp.concatenate([one, rest.reshape(-1, *rest.shape[2:])]), begun, memories)
+    return stats, joined, summed
+
+
+def _rematerialised(loss: Callable[..., Any], kept: tuple[str, ...]) -> Callable[..., Any]:
+    """The loss with a backward pass that keeps the adversarial images and the activations of some layers only."""
+    return jax.checkpoint(loss, policy=jax.checkpoint_policies.save_only_these_names(*kept, ADVERSARIAL))  # pyright: ignore
+
+
+def _averaged(decay: float, average: Any, new: Any) -> Any:
+    def one(old: Array, value: Array) -> Array:
+        floats = jnp.issubdtype(value.dtype, jnp.inexact)
+        return (decay * old + (1 - decay) * value).astype(value.dtype) if floats else value
+
+    return jax.tree.map(one, average, new)
 
 
 def _varying(tree: Any, axis_name: str) -> Any:
