@@ -1,10 +1,14 @@
 """One mesh, one axis: "data"."""
 
+from typing import TypeVar
+
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "data"
+
+T = TypeVar("T")
 
 
 def data_mesh(num_devices: int | None = None) -> Mesh:
@@ -28,6 +32,16 @@ def sharded(mesh: Mesh) -> NamedSharding:
 def replicated(mesh: Mesh) -> NamedSharding:
     """A whole copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def from_hosts(mesh: Mesh, rows: T) -> T:
+    """Arrays split over the mesh, of which every host has its own rows, in the order of the hosts.
+
+    Args:
+        mesh: the devices.
+        rows: a tree of arrays on this host; with one host, all rows.
+    """
+    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharded(mesh), np.asarray(leaf)), rows)
 
 
 def prefers_unrolled(mesh: Mesh) -> bool:

@@ -1,13 +1,15 @@
 """The evaluation stages: accuracy on clean images and on their backgrounds, and the table under FGSM and PGD."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from jaxinterp import attacks, data
+from jaxinterp import _mesh, attacks, data
 from jaxinterp._base import Attack, Model
 from jaxinterp.data import Source
 from jaxinterp.pipelines._context import NORMAL, Run, progress
@@ -35,15 +37,18 @@ def evaluate(run: Run, phase: str) -> None:
     source = run.some_held_out(settings.num_images)
     arrays = {}
     for member, model in zip(run.study.members, run.models(phase), strict=True):
-        for name, attack in _kinds(settings).items():
+        for name, attack in attack_kinds(settings).items():
             title = f"evaluate {phase} {member.name} {name}"
-            arrays[f"{member.name}/{name}"] = _ranks(run, model, source, attack, title)
+            size = run.rounded(run.study.batch_size)
+            arrays[f"{member.name}/{name}"] = ranks(
+                run.key(2), model, source, attack, mesh=run.mesh, batch_size=size, title=title
+            )
     values = {"epsilon": settings.epsilon, "num_steps": settings.num_steps, "num_images": len(source)}
     run.workdir.save(f"evaluate.{phase}", values, arrays)
 
 
 @functools.lru_cache(maxsize=8)
-def _kinds(settings: Robustness) -> dict[str, Attack | None]:
+def attack_kinds(settings: Robustness) -> dict[str, Attack | None]:
     """The attacks of the table, the same objects for every phase, so that what was compiled for them is used again."""
     step_size = 2.5 * settings.epsilon / settings.num_steps
     return {
@@ -57,19 +62,35 @@ def _accuracy(run: Run, model: Model, layer: str, source: Source, title: str) ->
     return outputs(run, model, layer, source, title=title).accuracy
 
 
-def _ranks(run: Run, model: Model, source: Source, attack: Attack | None, title: str) -> np.ndarray:
-    """How many classes have a higher logit than the true one, image by image: top-1 is rank 0, top-5 below 5."""
-    size = run.rounded(run.study.batch_size)
-    ranks, masks = [], []
-    for host_batch in progress(data.batches(source, batch_size=size, read_concepts=False), title=title):
-        batch = run.shard(host_batch)
-        images = batch.image if attack is None else attacks.run_batch(attack, model, batch, key=run.key(2)).adversarial
-        ranks.append(_rank(model, images, batch.label))
-        masks.append(batch.mask)
-    return np.concatenate([np.asarray(rank) for rank in ranks])[np.concatenate([np.asarray(mask) for mask in masks])]
+def ranks(
+    key: jax.Array, model: Model, source: Source, attack: Attack | None, *, mesh: Mesh, batch_size: int, title: str
+) -> np.ndarray:
+    """How many classes have a higher logit than the true one, image by image: top-1 is rank 0, top-5 below 5.
+
+    Args:
+        key: of the attack.
+        model: the network, on every device.
+        source: the images.
+        attack: on them; None for clean images.
+        mesh: the devices.
+        batch_size: images in a batch; the devices divide it.
+        title: of the progress bar.
+    """
+    found, masks = [], []
+    for host_batch in progress(data.batches(source, batch_size=batch_size, read_concepts=False), title=title):
+        batch = jax.device_put(host_batch, _mesh.sharded(mesh))
+        images = batch.image if attack is None else attacks.run_batch(attack, model, batch, key=key).adversarial
+        found.append(_rank_on(mesh)(model, images, batch.label))
+        masks.append(host_batch.mask)
+    return np.concatenate([np.asarray(rank) for rank in found])[np.concatenate(masks)]
 
 
-@jax.jit
+@functools.lru_cache(maxsize=8)
+def _rank_on(mesh: Mesh) -> Callable[[Model, jax.Array, jax.Array], jax.Array]:
+    """Every host can read the answer whole."""
+    return jax.jit(_rank, out_shardings=_mesh.replicated(mesh))
+
+
 def _rank(model: Model, images: jax.Array, labels: jax.Array) -> jax.Array:
     logits, _ = model(images)
     own = jnp.take_along_axis(logits, labels[:, None], axis=1)

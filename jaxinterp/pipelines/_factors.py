@@ -17,9 +17,9 @@ from jaxinterp.pipelines._dissect_layers import dissect_layers
 from jaxinterp.pipelines._exhibits_factors import factors_page
 from jaxinterp.pipelines._factors_settings import Condition, Factors
 from jaxinterp.pipelines._identity import describe
+from jaxinterp.pipelines._loop import Watch, train_resumably
 from jaxinterp.pipelines._passes import forward
 from jaxinterp.pipelines._provenance import provenance
-from jaxinterp.pipelines._training import train_resumably
 from jaxinterp.pipelines._workdir import WorkDir
 
 _VERSION = 1
@@ -168,7 +168,7 @@ def _train(factors: Factors, workdir: WorkDir, condition: Condition, built: Mode
                 models.save(finished, temporary)
 
     batches = data.training_batches(condition.source(), batch_size=factors.batch_size, seed=factors.seed, flip=factors.flip)
-    _, history = train_resumably(
+    trained = train_resumably(
         jax.random.fold_in(key, 0),
         begun,
         batches,
@@ -178,10 +178,11 @@ def _train(factors: Factors, workdir: WorkDir, condition: Condition, built: Mode
         objective=objective,
         optimizer=condition.optimizer(condition.num_steps),
         num_steps=condition.num_steps,
+        batch_size=factors.batch_size,
         num_checkpoints=factors.num_checkpoints,
-        keep=save,
+        watch=Watch(keep=save),
     )
-    workdir.write_text(f"weights/{condition.name}/history.json", json.dumps(history))
+    workdir.write_text(f"weights/{condition.name}/history.json", json.dumps(trained.history))
 
 
 def _weights(workdir: WorkDir, condition: Condition, step: int, *, raw: bool = False) -> pathlib.Path:
