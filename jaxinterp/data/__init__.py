@@ -24,10 +24,8 @@ from jaxinterp.data._from_ade20k import from_ade20k as from_ade20k
 from jaxinterp.data._from_coco import from_coco as from_coco
 from jaxinterp.data._from_folders import from_texture_folders as from_texture_folders
 from jaxinterp.data._from_label_pngs import from_label_pngs as from_label_pngs
-from jaxinterp.data._loader import TrainingBatches as TrainingBatches
 from jaxinterp.data._loader import batches as batches
 from jaxinterp.data._loader import collate as collate
-from jaxinterp.data._loader import training_batches as training_batches
 from jaxinterp.data._planting import Plant as Plant
 from jaxinterp.data._planting import Sight as Sight
 from jaxinterp.data._planting import planted_maps as planted_maps
@@ -42,5 +40,7 @@ from jaxinterp.data._source import Example as Example
 from jaxinterp.data._source import Source as Source
 from jaxinterp.data._subset import Subset as Subset
 from jaxinterp.data._subset import subset as subset
+from jaxinterp.data._training_batches import TrainingBatches as TrainingBatches
+from jaxinterp.data._training_batches import training_batches as training_batches
 from jaxinterp.data._world import ConceptWorld as ConceptWorld
 from jaxinterp.data._world import concept_world as concept_world

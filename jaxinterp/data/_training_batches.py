@@ -1,0 +1,181 @@
+"""Batches for training: shuffled, split over hosts, replayed where asked, resumable anywhere."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from jaxinterp._base import Batch
+from jaxinterp.data._fingerprint import digest
+from jaxinterp.data._loader import chosen_indices, collate, thread_options
+from jaxinterp.data._source import Example, Source
+
+
+class TrainingBatches:
+    """Shuffled full batches that can be resumed, as `training_batches` makes them."""
+
+    def __init__(self, start: Callable[[int], Iterator[Batch]], identity: str, full_batches: int, repeats: int) -> None:
+        self._start = start  # number of a batch -> that batch and those after it
+        self._identity = identity
+        self._full_batches = full_batches
+        self._repeats = repeats
+        self._step = 0
+        self._reading: Iterator[Batch] | None = None
+        self._batch: Batch | None = None
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """How many batches an epoch gives, each repeat counted."""
+        return self._full_batches * self._repeats
+
+    def __iter__(self) -> "TrainingBatches":
+        return self
+
+    def __next__(self) -> Batch:
+        if self._batch is None or self._step % self._repeats == 0:
+            self._batch = self._read()
+        self._step += 1
+        return self._batch
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the iterator stands; JSON can write it. It is the same on every host."""
+        return {"identity": self._identity, "step": self._step}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes to where an iterator made with the same arguments stood; what follows is the same, byte for byte.
+
+        How many hosts, threads and epochs there were makes no difference.
+
+        Raises:
+            ValueError: the state is of another source, seed, batch size or choice of images.
+        """
+        if state["identity"] != self._identity:
+            raise ValueError(
+                f"expected a state of these batches ({self._identity[:12]}), got one of others ({state['identity'][:12]}); "
+                f"use the source, seed, batch_size, indices, flip, repeats and read_concepts it was made with."
+            )
+        self.close()
+        self._step = state["step"]
+
+    def close(self) -> None:
+        """Stops reading ahead; the next batch starts it again."""
+        close = getattr(self._reading, "close", None)
+        self._reading, self._batch = None, None
+        if close is not None:
+            close()
+
+    def _read(self) -> Batch:
+        if self._reading is None:
+            self._reading = self._start(self._step // self._repeats)
+        try:
+            return next(self._reading)
+        except BaseException:  # the end, or an image that cannot be read: asked again, the same batch is tried
+            self.close()
+            raise
+
+
+def training_batches(
+    source: Source,
+    *,
+    batch_size: int,
+    seed: int,
+    num_epochs: int | None = None,
+    indices: Iterable[int] | None = None,
+    flip: bool = False,
+    repeats: int = 1,
+    read_concepts: bool = False,
+    host: tuple[int, int] = (0, 1),
+    num_threads: int = 2,
+) -> TrainingBatches:
+    """Full batches of a source, shuffled anew in every epoch.
+
+    The same arguments give the same batches, whatever `num_threads` is. The examples that do not fill a batch at the end
+    of an epoch are left out; they are others in every epoch.
+
+    On several hosts each reads its own rows: host `p` of `q` those from `p * batch_size / q` on, so that the batches of all
+    hosts, one below the other in the order of the hosts, are the batch of a single one, byte for byte. Their states are equal,
+    and one of them restores any number of hosts. `jax.make_array_from_process_local_data` makes them one array.
+
+    Args:
+        source: any source; `cached(source)` where reading is slow and memory suffices.
+        batch_size: rows of every batch, those of all hosts together.
+        seed: chooses the order and the flips, 0 to 2**32 - 1.
+        num_epochs: passes over the source; by default without end.
+        indices: the examples wanted; by default all.
+        flip: mirror every image left to right with probability 1/2, and its concept map with it.
+        repeats: how many times in a row each batch is given, the same arrays each time; training "for free" replays
+            batches.
+        read_concepts: put the concept maps of a source that has them in `extra["concepts"]`.
+        host: which host this is, from 0, and how many there are: `(jax.process_index(), jax.process_count())`.
+        num_threads: threads that read ahead, each one batch; 0 reads only when asked.
+
+    Returns:
+        An iterator over batches of `batch_size / q` rows with `get_state` and `set_state`.
+
+    Raises:
+        ValueError: a batch size below 1, above the number of examples or not a multiple of the number of hosts, a seed or
+            number of epochs, repeats or hosts out of range.
+
+    Example:
+        >>> from jaxinterp import data
+        >>> source = data.concept_world(num_images=8, seed=0)
+        >>> whole = next(data.training_batches(source, batch_size=4, seed=0))
+        >>> parts = [next(data.training_batches(source, batch_size=4, seed=0, host=(index, 2))) for index in range(2)]
+        >>> [part.id.tolist() for part in parts] == [whole.id[:2].tolist(), whole.id[2:].tolist()]
+        True
+
+    References:
+        Shafahi, Najibi, Ghiasi, Xu, Dickerson, Studer, Davis, Taylor, Goldstein: "Adversarial Training for Free!" (2019), for
+        `repeats`.
+    """
+    import grain
+
+    chosen = chosen_indices(source, batch_size, indices)
+    if batch_size > len(chosen):
+        raise ValueError(f"expected a batch_size of at most {len(chosen)}, the number of examples, got {batch_size}; lower it.")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"expected a seed from 0 to {2**32 - 1}, got {seed}; write seed=0.")
+    if num_epochs is not None and num_epochs < 1:
+        raise ValueError(f"expected at least one epoch, got num_epochs={num_epochs}; write None for no end.")
+    if repeats < 1:
+        raise ValueError(f"expected each batch at least once, got repeats={repeats}; write repeats=1.")
+    options = thread_options(num_threads)
+    first_row, rows = _rows_of_host(batch_size, host)
+
+    def read(index: int, generator: np.random.Generator) -> Example:
+        example = source[index]
+        return _mirrored(example) if flip and generator.random() < 0.5 else example
+
+    examples: Any = grain.MapDataset.source(chosen).seed(seed).shuffle().random_map(read)
+    full_batches = len(chosen) // batch_size
+    last = sys.maxsize if num_epochs is None else num_epochs * full_batches
+
+    def read_batch(number: int) -> Batch:
+        epoch, place = divmod(number, full_batches)
+        first = epoch * len(chosen) + place * batch_size + first_row
+        members = [examples[position] for position in range(first, first + rows)]
+        return collate(members, batch_size=rows, read_concepts=read_concepts)
+
+    def start(number: int) -> Iterator[Batch]:
+        return iter(grain.MapDataset.range(number, last).map(read_batch).to_iter_dataset(options))
+
+    identity = digest("training", source.fingerprint, chosen, batch_size, seed, flip, repeats, read_concepts)
+    return TrainingBatches(start, identity, full_batches, repeats)
+
+
+def _rows_of_host(batch_size: int, host: tuple[int, int]) -> tuple[int, int]:
+    index, count = host
+    if not 0 <= index < count:
+        raise ValueError(
+            f"expected host=(index, count) with an index from 0 to count - 1, got {host}; "
+            f"write host=(jax.process_index(), jax.process_count())."
+        )
+    if batch_size % count:
+        raise ValueError(f"expected a batch_size that {count} hosts can share, got {batch_size}; write a multiple of {count}.")
+    return index * (batch_size // count), batch_size // count
+
+
+def _mirrored(example: Example) -> Example:
+    concepts = None if example.concepts is None else np.ascontiguousarray(example.concepts[:, ::-1])
+    return example._replace(image=np.ascontiguousarray(example.image[:, ::-1]), concepts=concepts)
