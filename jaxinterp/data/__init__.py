@@ -8,6 +8,12 @@ from jaxinterp.data._annotated import AnnotatedImages as AnnotatedImages
 from jaxinterp.data._annotated import NamedLabels as NamedLabels
 from jaxinterp.data._annotated import name_labels as name_labels
 from jaxinterp.data._arrays import from_arrays as from_arrays
+from jaxinterp.data._augment import Augment as Augment
+from jaxinterp.data._augment import compose as compose
+from jaxinterp.data._augment import random_flip as random_flip
+from jaxinterp.data._augment_colors import color_jitter as color_jitter
+from jaxinterp.data._augment_crops import random_crop as random_crop
+from jaxinterp.data._augment_crops import random_resized_crop as random_resized_crop
 from jaxinterp.data._broden import Broden as Broden
 from jaxinterp.data._broden import broden as broden
 from jaxinterp.data._broden_builder import build_broden as build_broden

@@ -66,11 +66,18 @@ def collate(examples: Sequence[Example], *, batch_size: int, read_concepts: bool
         Images as float32 `pixel / 255`.
 
     Raises:
-        ValueError: no example, or more than `batch_size`.
+        ValueError: no example, more than `batch_size`, or images of different sizes.
     """
     count = len(examples)
     if not 1 <= count <= batch_size:
         raise ValueError(f"expected 1 to {batch_size} examples, got {count}; use data.batches for a whole source.")
+
+    other = next((example.image.shape for example in examples if example.image.shape != examples[0].image.shape), None)
+    if other is not None:
+        raise ValueError(
+            f"expected images of one size, got {examples[0].image.shape} and {other}; "
+            f"cut them to one, as augment=data.random_resized_crop(image_size=224) or image_folder(..., crop=224 / 256) do."
+        )
 
     def column(values: list[int]) -> np.ndarray:
         return np.array(values + [-1] * (batch_size - count), np.int32)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxinterp._base import Batch
+from jaxinterp.data._augment import Augment, compose, describe, random_flip
 from jaxinterp.data._fingerprint import digest
 from jaxinterp.data._loader import chosen_indices, collate, thread_options
 from jaxinterp.data._source import Example, Source
@@ -53,7 +54,7 @@ class TrainingBatches:
         if state["identity"] != self._identity:
             raise ValueError(
                 f"expected a state of these batches ({self._identity[:12]}), got one of others ({state['identity'][:12]}); "
-                f"use the source, seed, batch_size, indices, flip, repeats and read_concepts it was made with."
+                f"use the source, seed, batch_size, indices, flip, augment, repeats and read_concepts it was made with."
             )
         self.close()
         self._step = state["step"]
@@ -83,6 +84,7 @@ def training_batches(
     num_epochs: int | None = None,
     indices: Iterable[int] | None = None,
     flip: bool = False,
+    augment: Augment | None = None,
     repeats: int = 1,
     read_concepts: bool = False,
     host: tuple[int, int] = (0, 1),
@@ -100,10 +102,13 @@ def training_batches(
     Args:
         source: any source; `cached(source)` where reading is slow and memory suffices.
         batch_size: rows of every batch, those of all hosts together.
-        seed: chooses the order and the flips, 0 to 2**32 - 1.
+        seed: chooses the order and every draw of the augmentation, 0 to 2**32 - 1.
         num_epochs: passes over the source; by default without end.
         indices: the examples wanted; by default all.
         flip: mirror every image left to right with probability 1/2, and its concept map with it.
+        augment: changes every example at random (after `flip`): one of `random_resized_crop`, `random_crop`, `random_flip`,
+            `color_jitter`, several of them through `compose`, or `(generator, example) -> example` of one's own, a frozen
+            dataclass or a function of a module. An example's draws depend on the seed and its place in the epochs alone.
         repeats: how many times in a row each batch is given, the same arrays each time; training "for free" replays
             batches.
         read_concepts: put the concept maps of a source that has them in `extra["concepts"]`.
@@ -115,7 +120,8 @@ def training_batches(
 
     Raises:
         ValueError: a batch size below 1, above the number of examples or not a multiple of the number of hosts, a seed or
-            number of epochs, repeats or hosts out of range.
+            number of epochs, repeats or hosts out of range, an augmentation that is another in every process, or that
+            leaves images of different sizes.
 
     Example:
         >>> from jaxinterp import data
@@ -141,11 +147,11 @@ def training_batches(
     if repeats < 1:
         raise ValueError(f"expected each batch at least once, got repeats={repeats}; write repeats=1.")
     options = thread_options(num_threads)
+    change = compose(*([random_flip()] if flip else []), *([] if augment is None else [augment]))
     first_row, rows = _rows_of_host(batch_size, host)
 
     def read(index: int, generator: np.random.Generator) -> Example:
-        example = source[index]
-        return _mirrored(example) if flip and generator.random() < 0.5 else example
+        return change(generator, source[index])
 
     examples: Any = grain.MapDataset.source(chosen).seed(seed).shuffle().random_map(read)
     full_batches = len(chosen) // batch_size
@@ -160,7 +166,7 @@ def training_batches(
     def start(number: int) -> Iterator[Batch]:
         return iter(grain.MapDataset.range(number, last).map(read_batch).to_iter_dataset(options))
 
-    identity = digest("training", source.fingerprint, chosen, batch_size, seed, flip, repeats, read_concepts)
+    identity = digest("training", source.fingerprint, chosen, batch_size, seed, describe(change), repeats, read_concepts)
     return TrainingBatches(start, identity, full_batches, repeats)
 
 
@@ -174,8 +180,3 @@ def _rows_of_host(batch_size: int, host: tuple[int, int]) -> tuple[int, int]:
     if batch_size % count:
         raise ValueError(f"expected a batch_size that {count} hosts can share, got {batch_size}; write a multiple of {count}.")
     return index * (batch_size // count), batch_size // count
-
-
-def _mirrored(example: Example) -> Example:
-    concepts = None if example.concepts is None else np.ascontiguousarray(example.concepts[:, ::-1])
-    return example._replace(image=np.ascontiguousarray(example.image[:, ::-1]), concepts=concepts)

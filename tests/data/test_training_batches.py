@@ -138,5 +138,5 @@ def test_refused(knobs, message):
 
 def test_states_of_other_repeats_are_refused():
     state = data.training_batches(SOURCE, **KNOBS).get_state()
-    with pytest.raises(ValueError, match=r"use the source, seed, .*, flip, repeats"):
+    with pytest.raises(ValueError, match=r"use the source, seed, .*, flip, augment, repeats"):
         data.training_batches(SOURCE, repeats=2, **KNOBS).set_state(state)
