@@ -68,6 +68,11 @@ def collate(examples: Sequence[Example], *, batch_size: int, read_concepts: bool
     Raises:
         ValueError: no example, more than `batch_size`, or images of different sizes.
     """
+    return as_floats(stacked(examples, batch_size=batch_size, read_concepts=read_concepts))
+
+
+def stacked(examples: Sequence[Example], *, batch_size: int, read_concepts: bool) -> Batch:
+    """What `collate` returns, but with the images as 8-bit `pixel`; a fourth of the memory."""
     count = len(examples)
     if not 1 <= count <= batch_size:
         raise ValueError(f"expected 1 to {batch_size} examples, got {count}; use data.batches for a whole source.")
@@ -82,9 +87,9 @@ def collate(examples: Sequence[Example], *, batch_size: int, read_concepts: bool
     def column(values: list[int]) -> np.ndarray:
         return np.array(values + [-1] * (batch_size - count), np.int32)
 
-    image = np.zeros((batch_size, *examples[0].image.shape), np.float32)
+    image = np.zeros((batch_size, *examples[0].image.shape), np.uint8)
     for row, example in enumerate(examples):
-        np.divide(example.image, np.float32(255), out=image[row])
+        image[row] = example.image
     extra: dict[str, Any] = {}
     if read_concepts and examples[0].concepts is not None:
         maps = np.zeros((batch_size, *examples[0].concepts.shape), np.int32)
@@ -100,6 +105,11 @@ def collate(examples: Sequence[Example], *, batch_size: int, read_concepts: bool
         "extra": extra,
     }
     return Batch(**fields)
+
+
+def as_floats(batch: Batch) -> Batch:
+    """A batch of `stacked` with its images as float32 `pixel / 255`."""
+    return batch._replace(image=np.divide(batch.image, np.float32(255)))
 
 
 def chosen_indices(source: Source, batch_size: int, indices: Iterable[int] | None) -> tuple[int, ...]:

@@ -1,16 +1,20 @@
 """Batches for training: shuffled, split over hosts, replayed where asked, resumable anywhere."""
 
+import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxinterp._base import Batch
 from jaxinterp.data._augment import Augment, compose, describe, random_flip
 from jaxinterp.data._fingerprint import digest
-from jaxinterp.data._loader import chosen_indices, collate, thread_options
+from jaxinterp.data._loader import as_floats, chosen_indices, stacked, thread_options
 from jaxinterp.data._source import Example, Source
+from jaxinterp.data._workers import in_processes
 
 
 class TrainingBatches:
@@ -46,7 +50,7 @@ class TrainingBatches:
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes to where an iterator made with the same arguments stood; what follows is the same, byte for byte.
 
-        How many hosts, threads and epochs there were makes no difference.
+        How many hosts, threads, workers and epochs there were makes no difference.
 
         Raises:
             ValueError: the state is of another source, seed, batch size or choice of images.
@@ -60,7 +64,7 @@ class TrainingBatches:
         self._step = state["step"]
 
     def close(self) -> None:
-        """Stops reading ahead; the next batch starts it again."""
+        """Stops the threads and processes that read ahead; the next batch starts them again."""
         close = getattr(self._reading, "close", None)
         self._reading, self._batch = None, None
         if close is not None:
@@ -89,11 +93,12 @@ def training_batches(
     read_concepts: bool = False,
     host: tuple[int, int] = (0, 1),
     num_threads: int = 2,
+    num_workers: int = 0,
 ) -> TrainingBatches:
     """Full batches of a source, shuffled anew in every epoch.
 
-    The same arguments give the same batches, whatever `num_threads` is. The examples that do not fill a batch at the end
-    of an epoch are left out; they are others in every epoch.
+    The same arguments give the same batches, whatever `num_threads` and `num_workers` are. The examples that do not fill a
+    batch at the end of an epoch are left out; they are others in every epoch.
 
     On several hosts each reads its own rows: host `p` of `q` those from `p * batch_size / q` on, so that the batches of all
     hosts, one below the other in the order of the hosts, are the batch of a single one, byte for byte. Their states are equal,
@@ -113,14 +118,17 @@ def training_batches(
             batches.
         read_concepts: put the concept maps of a source that has them in `extra["concepts"]`.
         host: which host this is, from 0, and how many there are: `(jax.process_index(), jax.process_count())`.
-        num_threads: threads that read ahead, each one batch; 0 reads only when asked.
+        num_threads: threads that read ahead, each one batch; 0 reads only when asked. With `num_workers`, so many in each.
+        num_workers: processes that read ahead, for augmentation that keeps Python busy and sources that draw; decoding alone
+            is quick in threads. They are started afresh ("spawn"), so a script that asks for them keeps its work under
+            `if __name__ == "__main__":`, and source and augmentation must pickle.
 
     Returns:
         An iterator over batches of `batch_size / q` rows with `get_state` and `set_state`.
 
     Raises:
         ValueError: a batch size below 1, above the number of examples or not a multiple of the number of hosts, a seed or
-            number of epochs, repeats or hosts out of range, an augmentation that is another in every process, or that
+            number of epochs, repeats, hosts or workers out of range, an augmentation that is another in every process, or that
             leaves images of different sizes.
 
     Example:
@@ -146,28 +154,59 @@ def training_batches(
         raise ValueError(f"expected at least one epoch, got num_epochs={num_epochs}; write None for no end.")
     if repeats < 1:
         raise ValueError(f"expected each batch at least once, got repeats={repeats}; write repeats=1.")
+    if num_workers < 0:
+        raise ValueError(f"expected num_workers of at least 0, got {num_workers}; 0 reads in this process.")
     options = thread_options(num_threads)
     change = compose(*([random_flip()] if flip else []), *([] if augment is None else [augment]))
     first_row, rows = _rows_of_host(batch_size, host)
-
-    def read(index: int, generator: np.random.Generator) -> Example:
-        return change(generator, source[index])
-
-    examples: Any = grain.MapDataset.source(chosen).seed(seed).shuffle().random_map(read)
+    reader = _Reader(source, chosen, seed, change, batch_size, first_row, rows, read_concepts)
     full_batches = len(chosen) // batch_size
     last = sys.maxsize if num_epochs is None else num_epochs * full_batches
 
-    def read_batch(number: int) -> Batch:
-        epoch, place = divmod(number, full_batches)
-        first = epoch * len(chosen) + place * batch_size + first_row
-        members = [examples[position] for position in range(first, first + rows)]
-        return collate(members, batch_size=rows, read_concepts=read_concepts)
-
     def start(number: int) -> Iterator[Batch]:
-        return iter(grain.MapDataset.range(number, last).map(read_batch).to_iter_dataset(options))
+        numbers = grain.MapDataset.range(number, last)
+        if not num_workers:
+            return iter(numbers.map(lambda number: as_floats(reader(number))).to_iter_dataset(options))
+        return iter(in_processes(numbers.map(reader).to_iter_dataset(options), num_workers).map(_received))
 
     identity = digest("training", source.fingerprint, chosen, batch_size, seed, describe(change), repeats, read_concepts)
     return TrainingBatches(start, identity, full_batches, repeats)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class _Reader:
+    """Number of a batch -> this host's rows of it, images in 8 bits. Pickles, so that it can go to another process."""
+
+    source: Source
+    chosen: tuple[int, ...]
+    seed: int
+    augment: Augment
+    batch_size: int
+    first_row: int
+    rows: int
+    read_concepts: bool
+
+    @functools.cached_property
+    def examples(self) -> Any:
+        """Place -> example; the places of an epoch follow those of the epoch before it."""
+        import grain
+
+        return grain.MapDataset.source(self.chosen).seed(self.seed).shuffle().random_map(self.example)
+
+    def example(self, index: int, generator: np.random.Generator) -> Example:
+        """An example of the source, changed by what is drawn from the generator of its place."""
+        return self.augment(generator, self.source[index])
+
+    def __call__(self, number: int) -> Batch:
+        epoch, place = divmod(number, len(self.chosen) // self.batch_size)
+        first = epoch * len(self.chosen) + place * self.batch_size + self.first_row
+        members = [self.examples[position] for position in range(first, first + self.rows)]
+        return stacked(members, batch_size=self.rows, read_concepts=self.read_concepts)
+
+
+def _received(batch: Batch) -> Batch:
+    """A batch out of memory that is shared with a process, in memory of its own."""
+    return as_floats(jax.tree.map(np.array, batch))
 
 
 def _rows_of_host(batch_size: int, host: tuple[int, int]) -> tuple[int, int]:

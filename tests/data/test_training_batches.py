@@ -1,7 +1,10 @@
 """Training batches over several hosts, replayed, and resumed."""
 
+import dataclasses
 import itertools
 import json
+import multiprocessing
+import os
 
 import jax
 import numpy as np
@@ -119,9 +122,52 @@ def test_a_damaged_image_is_met_again_not_skipped(num_threads):
     assert stream.get_state()["step"] == 0
 
 
+def processes_too(generator, example):
+    """Says in the label which process it ran in."""
+    assert generator.random() < 1
+    return example._replace(label=os.getpid())
+
+
+def test_processes_give_the_same_batches_and_the_same_states():
+    whole = list(itertools.islice(data.training_batches(SOURCE, **KNOBS), 8))
+    before = multiprocessing.active_children()
+    stream = data.training_batches(SOURCE, num_workers=1, host=(1, 2), **KNOBS)
+    for batch in whole[:5]:
+        found = next(stream)
+        assert same(found, jax.tree.map(lambda rows: rows[3:], batch)) and type(found.image) is np.ndarray
+    state = json.loads(json.dumps(stream.get_state()))
+    alone = data.training_batches(SOURCE, **KNOBS)
+    alone.set_state(state)
+    assert same(next(alone), whole[5]) and len(multiprocessing.active_children()) == len(before) + 1
+    stream.set_state(alone.get_state())
+    assert multiprocessing.active_children() == before  # nothing is read before it is asked for
+    assert same(next(stream), jax.tree.map(lambda rows: rows[3:], whole[6]))
+    stream.close()
+    assert multiprocessing.active_children() == before
+
+
+def test_errors_of_processes_arrive_and_end_them():
+    before = multiprocessing.active_children()
+    broken = dataclasses.replace(SOURCE, broken=3)
+    stream = data.training_batches(broken, num_workers=1, num_epochs=1, augment=processes_too, **{**KNOBS, "batch_size": 11})
+    with pytest.raises(ValueError, match=r"damaged one: 3\.png") as caught:
+        for batch in stream:
+            assert not np.any(batch.label == os.getpid())
+    assert "\n" not in str(caught.value) and multiprocessing.active_children() == before
+
+
+def test_several_processes_interleave_in_order():
+    whole = list(data.training_batches(SOURCE, num_epochs=3, **KNOBS))
+    stream = data.training_batches(SOURCE, num_epochs=3, num_workers=2, **KNOBS)
+    assert all(same(a, b) for a, b in zip(stream, whole, strict=True))
+    stream.set_state({**stream.get_state(), "step": 4})
+    assert all(same(a, b) for a, b in zip(stream, whole[4:], strict=True))
+
+
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
+        ({"num_workers": -1}, "num_workers of at least 0, got -1"),
         ({"host": (2, 2)}, r"expected host=\(index, count\) with an index from 0 to count - 1, got \(2, 2\)"),
         ({"host": (-1, 2)}, r"got \(-1, 2\)"),
         ({"host": (0, 0)}, r"got \(0, 0\)"),
