@@ -21,6 +21,8 @@ from jaxinterp.data._broden_summary import BrodenSummary as BrodenSummary
 from jaxinterp.data._broden_writer import write_broden as write_broden
 from jaxinterp.data._cache import CachedSource as CachedSource
 from jaxinterp.data._cache import cached as cached
+from jaxinterp.data._cifar import CIFAR10_CLASSES as CIFAR10_CLASSES
+from jaxinterp.data._cifar import cifar10 as cifar10
 from jaxinterp.data._concept_names import broden_plus_names as broden_plus_names
 from jaxinterp.data._concepts import CATEGORIES as CATEGORIES
 from jaxinterp.data._concepts import ConceptTable as ConceptTable
