@@ -48,6 +48,8 @@ from jaxinterp.data._source import Example as Example
 from jaxinterp.data._source import Source as Source
 from jaxinterp.data._subset import Subset as Subset
 from jaxinterp.data._subset import subset as subset
+from jaxinterp.data._tfds import TfdsSource as TfdsSource
+from jaxinterp.data._tfds import tfds_source as tfds_source
 from jaxinterp.data._training_batches import TrainingBatches as TrainingBatches
 from jaxinterp.data._training_batches import training_batches as training_batches
 from jaxinterp.data._world import ConceptWorld as ConceptWorld
