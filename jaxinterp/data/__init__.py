@@ -8,6 +8,12 @@ from jaxinterp.data._annotated import AnnotatedImages as AnnotatedImages
 from jaxinterp.data._annotated import NamedLabels as NamedLabels
 from jaxinterp.data._annotated import name_labels as name_labels
 from jaxinterp.data._arrays import from_arrays as from_arrays
+from jaxinterp.data._augment import Augment as Augment
+from jaxinterp.data._augment import compose as compose
+from jaxinterp.data._augment import random_flip as random_flip
+from jaxinterp.data._augment_colors import color_jitter as color_jitter
+from jaxinterp.data._augment_crops import random_crop as random_crop
+from jaxinterp.data._augment_crops import random_resized_crop as random_resized_crop
 from jaxinterp.data._broden import Broden as Broden
 from jaxinterp.data._broden import broden as broden
 from jaxinterp.data._broden_builder import build_broden as build_broden
@@ -15,6 +21,8 @@ from jaxinterp.data._broden_summary import BrodenSummary as BrodenSummary
 from jaxinterp.data._broden_writer import write_broden as write_broden
 from jaxinterp.data._cache import CachedSource as CachedSource
 from jaxinterp.data._cache import cached as cached
+from jaxinterp.data._cifar import CIFAR10_CLASSES as CIFAR10_CLASSES
+from jaxinterp.data._cifar import cifar10 as cifar10
 from jaxinterp.data._concept_names import broden_plus_names as broden_plus_names
 from jaxinterp.data._concepts import CATEGORIES as CATEGORIES
 from jaxinterp.data._concepts import ConceptTable as ConceptTable
@@ -24,10 +32,8 @@ from jaxinterp.data._from_ade20k import from_ade20k as from_ade20k
 from jaxinterp.data._from_coco import from_coco as from_coco
 from jaxinterp.data._from_folders import from_texture_folders as from_texture_folders
 from jaxinterp.data._from_label_pngs import from_label_pngs as from_label_pngs
-from jaxinterp.data._loader import TrainingBatches as TrainingBatches
 from jaxinterp.data._loader import batches as batches
 from jaxinterp.data._loader import collate as collate
-from jaxinterp.data._loader import training_batches as training_batches
 from jaxinterp.data._planting import Plant as Plant
 from jaxinterp.data._planting import Sight as Sight
 from jaxinterp.data._planting import planted_maps as planted_maps
@@ -42,5 +48,9 @@ from jaxinterp.data._source import Example as Example
 from jaxinterp.data._source import Source as Source
 from jaxinterp.data._subset import Subset as Subset
 from jaxinterp.data._subset import subset as subset
+from jaxinterp.data._tfds import TfdsSource as TfdsSource
+from jaxinterp.data._tfds import tfds_source as tfds_source
+from jaxinterp.data._training_batches import TrainingBatches as TrainingBatches
+from jaxinterp.data._training_batches import training_batches as training_batches
 from jaxinterp.data._world import ConceptWorld as ConceptWorld
 from jaxinterp.data._world import concept_world as concept_world

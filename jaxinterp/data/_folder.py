@@ -7,8 +7,10 @@ import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from jaxinterp.data._fingerprint import digest, files_digest
-from jaxinterp.data._images import check_header, read_image
+from jaxinterp.data._images import check_header, read_image, read_rgb
 from jaxinterp.data._labels import Labels, Row, name_classes, read_labels
 from jaxinterp.data._source import Example
 
@@ -27,7 +29,7 @@ class ImageFolder:
         classes: WordNet ids; a label is an index into this.
         class_names: what people call them.
         image_size: side of the images in pixels.
-        crop: side of the centre square as a fraction of the resized short side.
+        crop: side of the centre square as a fraction of the resized short side; None for whole images at their own size.
     """
 
     files: tuple[pathlib.Path, ...]
@@ -37,7 +39,7 @@ class ImageFolder:
     classes: tuple[str, ...]
     class_names: tuple[str, ...]
     image_size: int
-    crop: float
+    crop: float | None
     concepts: None = None
 
     @property
@@ -54,7 +56,7 @@ class ImageFolder:
         return len(self.files)
 
     def __getitem__(self, index: int, /) -> Example:
-        image = read_image(self.files[index], image_size=self.image_size, crop=self.crop)
+        image = _read(self.files[index], image_size=self.image_size, crop=self.crop)
         name = self.ids[index]
         return Example(image, self.labels[index], self.targets[index], name, name, None)
 
@@ -67,7 +69,7 @@ class ImageFolder:
         Raises:
             ValueError: for the first image that cannot be read.
         """
-        read = functools.partial(read_image, image_size=self.image_size, crop=self.crop)
+        read = functools.partial(_read, image_size=self.image_size, crop=self.crop)
         with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
             waiting = [pool.submit(read, file) for file in self.files]
             try:
@@ -86,7 +88,7 @@ def image_folder(
     class_names: Sequence[str] | None = None,
     first_label: int = 0,
     num_images: int | None = None,
-    crop: float = 224 / 256,
+    crop: float | None = 224 / 256,
     convert: bool = False,
     smallest: int = 32,
 ) -> ImageFolder:
@@ -105,7 +107,8 @@ def image_folder(
         first_label: the number of the first class in the file: 0, or 1 where labels and targets count from 1.
         num_images: how many to use, spread evenly over the file; by default all.
         crop: side of the centre square as a fraction of the resized short side (224 / 256: short side 256 for 224 pixels);
-            1 keeps the whole short side.
+            1 keeps the whole short side. None gives whole images at their own size, for training with
+            `augment=random_resized_crop(image_size=...)`; every other use wants images of one size.
         convert: accept grey, CMYK, palette and 16-bit images by converting them; otherwise they are an error.
         smallest: the least number of pixels of an image's short side.
 
@@ -146,7 +149,11 @@ def image_folder(
     )
 
 
-def _check_knobs(folder: pathlib.Path, image_size: int, first_label: int, crop: float, smallest: int) -> None:
+def _read(file: pathlib.Path, *, image_size: int, crop: float | None) -> np.ndarray:
+    return np.array(read_rgb(file)) if crop is None else read_image(file, image_size=image_size, crop=crop)
+
+
+def _check_knobs(folder: pathlib.Path, image_size: int, first_label: int, crop: float | None, smallest: int) -> None:
     if not folder.is_dir():
         raise ValueError(f"expected a folder of images, found none: {folder}; check the path.")
     if not any(folder.iterdir()):
@@ -157,7 +164,7 @@ def _check_knobs(folder: pathlib.Path, image_size: int, first_label: int, crop: 
         )
     if first_label not in (0, 1):
         raise ValueError(f"expected first_label 0 or 1, got {first_label}; it is the number of the first class.")
-    if not 0 < crop <= 1:
+    if crop is not None and not 0 < crop <= 1:
         raise ValueError(f"expected crop above 0 and at most 1, got {crop}; write crop=224 / 256.")
 
 

@@ -1,5 +1,6 @@
 """Image files: what they must be, and how they become a square of the size that a network takes."""
 
+import io
 import pathlib
 import struct
 
@@ -81,12 +82,21 @@ def centre_square(pixels: PIL.Image.Image, *, image_size: int, crop: float) -> U
 
 def read_rgb(path: pathlib.Path) -> PIL.Image.Image:
     """An image file as 8-bit RGB at its own size; raises `ValueError` for a truncated or damaged file."""
+    return _loaded(path, str(path))
+
+
+def decode_rgb(data: bytes, name: str) -> PIL.Image.Image:
+    """The bytes of an image file as 8-bit RGB; raises `ValueError`, which says `name`, for truncated or damaged ones."""
+    return _loaded(io.BytesIO(data), name)
+
+
+def _loaded(file: pathlib.Path | io.BytesIO, name: str) -> PIL.Image.Image:
     try:
-        with PIL.Image.open(path) as image:
+        with PIL.Image.open(file) as image:
             image.load()
             return _to_rgb(image)
     except _DAMAGED as error:
-        raise ValueError(f"expected a whole image, got a damaged one ({_reason(error)}): {path}; fetch it again.") from error
+        raise ValueError(f"expected a whole image, got a damaged one ({_reason(error)}): {name}; fetch it again.") from error
 
 
 def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
