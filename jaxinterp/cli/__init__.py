@@ -7,15 +7,19 @@ import os
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from jaxinterp.pipelines import VERBS
+from jaxinterp.pipelines import VERBS, Stopped
 
 _EPILOG = """The recipe is a Python file; what follows it sets its knobs, such as --seed 1 or --epsilon 4/255.
-Running the same line again resumes. Exit code 2: the input cannot be used; 1: something else failed."""
+Running the same line again resumes. Exit code 2: the input cannot be used; 143: stopped by SIGTERM, and saved; 1: else."""
 
 
 FACTORS = "factors"
 """The verb of recipes that build `pipelines.Factors`."""
+
+STOPPED = 143
+"""The exit code after SIGTERM, when what was trained is saved: that of a process which the signal ended."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; those of the process by default.
 
     Returns:
-        The exit code: 0, or 2 with one line on standard error where the input cannot be used.
+        The exit code: 0, or 2 with one line on standard error where the input cannot be used, or 143 with one where SIGTERM
+        stopped a training that has saved itself.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
@@ -41,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         remedy = "; make room on that disk and run the same line again, which resumes" if _is_full(error) else ""
         print(f"jaxinterp: {' '.join(str(error).split())}{remedy}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(f"jaxinterp: {stopped}", file=sys.stderr)
+        return STOPPED
     return 0
 
 
@@ -60,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--fresh", action="store_true", help="discard what an earlier run left in the work directory")
         verb.add_argument("--devices", type=int, default=None, help="how many devices to use; on CPU one a core by default")
         verb.add_argument("--debug", action="store_true", help="show where an error arose")
+        if name == "train":
+            _add_training(verb)
     show = verbs.add_parser("show", help="print a recipe's knobs, layers and cost; computes nothing", epilog=_EPILOG)
     show.add_argument("recipe", help="a Python file such as configs/quickstart.py")
     show.add_argument("--debug", action="store_true", help="show where an error arose")
@@ -78,14 +88,30 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
         print(show(recipe, knobs))
         return
     _use_devices(known.devices)
+    if known.verb == "train":
+        _join_hosts(known)
     from jaxinterp import _mesh
-    from jaxinterp.pipelines import Factors, Run, WorkDir, card_texts, run_factors, run_study, stages_of, transfer_texts
+    from jaxinterp.pipelines import (
+        Factors,
+        Fit,
+        Run,
+        WorkDir,
+        card_texts,
+        run_factors,
+        run_fit,
+        run_study,
+        stages_of,
+        transfer_texts,
+    )
 
     study = recipe(**knobs)
     text = pathlib.Path(known.recipe).read_text(encoding="utf-8")
-    if isinstance(study, Factors) != (known.verb == FACTORS):
-        built, verb = ("factors", FACTORS) if isinstance(study, Factors) else ("a study", "study")
-        raise ValueError(f"expected a recipe that fits the verb {known.verb!r}, got one of {built}; write jaxinterp {verb}.")
+    _check_verb(study, known.verb)
+    if isinstance(study, Fit):
+        mesh, profile = _mesh.data_mesh(known.devices), tuple(known.profile) if known.profile else None
+        workdir, asked = WorkDir(known.workdir), {"fresh": known.fresh, "log_ids": known.log_ids, "profile": profile}
+        print(run_fit(study, workdir, mesh=mesh, knobs=knobs, recipe_text=text, **asked))
+        return
     if isinstance(study, Factors):
         mesh = _mesh.data_mesh(known.devices)
         print(run_factors(study, WorkDir(known.workdir), mesh=mesh, knobs=knobs, recipe_text=text, fresh=known.fresh))
@@ -99,6 +125,35 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
     if known.verb == "transfer":
         print("\n".join(transfer_texts(run)))
     print(page)
+
+
+def _check_verb(built: Any, verb: str) -> None:
+    """Raises `ValueError` where a verb does not run what a recipe built."""
+    from jaxinterp.pipelines import Factors, Fit
+
+    kinds = ((Factors, "factors", (FACTORS,)), (Fit, "one training", ("train",)), (object, "a study", tuple(VERBS)))
+    name, fitting = next((name, verbs) for kind, name, verbs in kinds if isinstance(built, kind))
+    if verb not in fitting:
+        raise ValueError(f"expected a recipe that fits the verb {verb!r}, got one of {name}; write jaxinterp {fitting[0]}.")
+
+
+def _add_training(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--distributed", action="store_true", help="join the other hosts, found by SLURM, a TPU pod, MPI or k8s")
+    verb.add_argument("--coordinator", metavar="HOST:PORT", help="of the first host, where nothing tells; with the next two")
+    verb.add_argument("--num-hosts", type=int, help="how many there are")
+    verb.add_argument("--host", type=int, help="which of them this is, from 0")
+    verb.add_argument("--log-ids", action="store_true", help="write the ids of the images of every step")
+    verb.add_argument("--profile", type=int, nargs=2, metavar=("FIRST", "LAST"), help="trace these steps for TensorBoard")
+
+
+def _join_hosts(known: argparse.Namespace) -> None:
+    import jax
+
+    named = (known.coordinator, known.num_hosts, known.host)
+    if any(value is not None for value in named) and None in named:
+        raise ValueError("expected --coordinator, --num-hosts and --host together, got some of them; write all three.")
+    if known.distributed or known.coordinator:
+        jax.distributed.initialize(known.coordinator, known.num_hosts, known.host)
 
 
 def _use_devices(count: int | None) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 
 from jaxinterp import models
-from jaxinterp.pipelines import Factors, Member, Study, stages_of
+from jaxinterp.pipelines import Factors, Fit, Member, Study, stages_of
 
 
-def show(recipe: Callable[..., Study | Factors], knobs: dict[str, Any]) -> str:
+def show(recipe: Callable[..., Study | Factors | Fit], knobs: dict[str, Any]) -> str:
     """A recipe's purpose, knobs, stages, members and layers as text; shapes only, no weight is read.
 
     Args:
@@ -31,6 +31,9 @@ def show(recipe: Callable[..., Study | Factors], knobs: dict[str, Any]) -> str:
             for one in study.conditions
         ]
         members = [Member(one.name, one.build, one.layers[-1]) for one in study.conditions if one.build is not None]
+    elif isinstance(study, Fit):
+        lines += ["", f"{study.num_steps:,} steps of {study.batch_size:,} images"]
+        members = [Member("network", study.build, "")]
     else:
         lines += ["", "stages", "  " + " -> ".join(stages_of(study, "study"))]
         members = list(study.members)

@@ -7,6 +7,8 @@ from jaxinterp.pipelines._dissection_settings import Dissection as Dissection
 from jaxinterp.pipelines._factors import run_factors as run_factors
 from jaxinterp.pipelines._factors_settings import Condition as Condition
 from jaxinterp.pipelines._factors_settings import Factors as Factors
+from jaxinterp.pipelines._fit import run_fit as run_fit
+from jaxinterp.pipelines._fit_settings import Fit as Fit
 from jaxinterp.pipelines._robustness import card_lines as card_lines
 from jaxinterp.pipelines._robustness import card_texts as card_texts
 from jaxinterp.pipelines._robustness import robustness_card as robustness_card
@@ -15,6 +17,7 @@ from jaxinterp.pipelines._stages import run_study as run_study
 from jaxinterp.pipelines._stages import stages_of as stages_of
 from jaxinterp.pipelines._standard import Verdicts as Verdicts
 from jaxinterp.pipelines._standard import standard_evaluation as standard_evaluation
+from jaxinterp.pipelines._stopping import Stopped as Stopped
 from jaxinterp.pipelines._study import Member as Member
 from jaxinterp.pipelines._study import Robustness as Robustness
 from jaxinterp.pipelines._study import Standard as Standard

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxinterp.pipelines._identity import first_difference
@@ -35,7 +36,8 @@ class WorkDir:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"expected a folder for --workdir, got the file {self.path}; name a new folder.")
         self.path.mkdir(parents=True, exist_ok=True)
-        self._remove_unfinished()
+        if jax.process_index() == 0:
+            self._remove_unfinished()
         if not (self.path / MANIFEST).exists() and any(self.path.iterdir()):
             raise ValueError(
                 f"expected an empty folder or the work directory of an earlier run, got {self.path}, which holds other "
