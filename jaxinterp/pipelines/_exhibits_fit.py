@@ -62,9 +62,11 @@ def _accuracies(values: dict) -> report.Table:
 
 
 def _curves(name: str, title: str, lines: list[dict], caption: str) -> report.Figure:
-    steps = np.asarray([line["step"] for line in lines])
+    steps = np.asarray([line["step"] for line in lines], np.float64)
     panels = {
-        _TITLES.get(quantity) or quantity.replace("_", " "): {"": (steps, np.asarray([line[quantity] for line in lines]))}
+        _TITLES.get(quantity) or quantity.replace("_", " "): {
+            "": (steps, np.asarray([line[quantity] for line in lines], np.float64))
+        }
         for quantity in lines[0]
         if quantity != "step"
     }
