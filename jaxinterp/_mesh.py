@@ -12,16 +12,19 @@ T = TypeVar("T")
 
 
 def data_mesh(num_devices: int | None = None) -> Mesh:
-    """The mesh over the first `num_devices` devices (all of them by default), with the single axis "data".
+    """The mesh over the first `num_devices` devices of every host (all of them by default), with the single axis "data".
 
     Raises:
-        ValueError: when there are fewer devices.
+        ValueError: when a host has fewer devices.
     """
-    devices = jax.devices()
-    count = len(devices) if num_devices is None else num_devices
-    if not 1 <= count <= len(devices):
-        raise ValueError(f"expected 1 to {len(devices)} devices, got {count}.")
-    return Mesh(np.asarray(devices[:count]), (AXIS,))
+    hosts: dict[int, list[jax.Device]] = {}
+    for device in jax.devices():
+        hosts.setdefault(device.process_index, []).append(device)
+    fewest = min(len(devices) for devices in hosts.values())
+    if num_devices is not None and not 1 <= num_devices <= fewest:
+        raise ValueError(f"expected 1 to {fewest} devices, got {num_devices}.")
+    chosen = [device for _, devices in sorted(hosts.items()) for device in devices[:num_devices]]
+    return Mesh(np.asarray(chosen), (AXIS,))
 
 
 def sharded(mesh: Mesh) -> NamedSharding:

@@ -60,6 +60,21 @@ def test_parts_of_a_batch_are_the_batch(model, batch, devices, unroll):
     same(after(model, batch, devices=devices, num_microbatches=4 if devices is None else 2, unroll=unroll), after(model, batch))
 
 
+def test_twenty_steps_are_the_same_however_they_are_mapped(model, batch):
+    objective, optimizer = training.standard(), optax.sgd(0.5, momentum=0.9)
+    expected = after(model, batch, objective=objective, steps=20)
+    assert float(expected[1]["loss"]) < 0.95 * float(after(model, batch, objective=objective, steps=1)[1]["loss"])
+    same(after(model, batch, objective=objective, steps=20, devices=4), expected)
+    mapped = jax.pmap(training.train_step(objective, optimizer, axis_name="data"), axis_name="data", in_axes=(None, 0, 0))
+    state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (4, *leaf.shape)), training.init_state(optimizer, model))
+    split = jax.tree.map(lambda leaf: leaf.reshape(4, -1, *leaf.shape[1:]), batch)
+    metrics = {}
+    for _ in range(20):
+        state, metrics = mapped(KEY, state, split)
+    for replica in range(4):
+        same(jax.tree.map(lambda leaf: leaf[replica], (state.model, metrics)), (expected[0].model, expected[1]))  # noqa: B023
+
+
 def test_rows_that_count_may_lie_on_one_device(model, batch):
     """A mean over replicas of their means would weigh the rows of a replica with few of them too much."""
     masked = batch._replace(mask=jnp.asarray([True] * 3 + [False] * 4 + [True]))
