@@ -37,6 +37,7 @@ def train_cifar10(
     num_held_out: int | None = None,
     num_robustness: int = 1000,
     evaluate_every: int | None = None,
+    num_checkpoints: int = 10,
     seed: int = 0,
 ) -> pipelines.Fit:
     """ResNet-20 on CIFAR-10.
@@ -60,6 +61,7 @@ def train_cifar10(
         num_held_out: so many test images, spread evenly; all by default.
         num_robustness: how many test images are attacked.
         evaluate_every: steps between evaluations on the way.
+        num_checkpoints: written on the way.
         seed: of weights, order and every draw.
     """
     attack = attacks.fgsm(epsilon) if attack_steps == 1 else attacks.pgd(epsilon, num_steps=attack_steps)
@@ -92,6 +94,7 @@ def train_cifar10(
         batch_size=batch_size,
         robustness=pipelines.Robustness(epsilon=epsilon, num_images=num_robustness),
         evaluate_every=evaluate_every,
+        num_checkpoints=num_checkpoints,
         augment=data.compose(data.random_crop(padding=4), data.random_flip()),
         options=training.StepOptions(ema_decay=ema_decay),
         seed=seed,

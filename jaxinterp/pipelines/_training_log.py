@@ -36,7 +36,7 @@ class TrainingLog:
         temporary = path.with_name(f".{path.name}.partial")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in self._lines), encoding="utf-8")
         os.replace(temporary, path)
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8", buffering=1)
         if events is not None:
             from tensorboardX import SummaryWriter
 
