@@ -151,7 +151,7 @@ def cifar10(
         finetuning=pipelines.Training(
             source=lambda: half(1),
             objective=lambda member: training.consistent(
-                attacks.fgsm(epsilon), layer=member.layer, feature_weight=feature_weight, freeze_statistics=True
+                attacks.fgsm(epsilon), layer=member.layer, feature_weight=feature_weight, statistics="frozen"
             ),
             optimizer=optimizer,
             num_steps=lambda member: finetuning_steps,

@@ -128,7 +128,7 @@ def concept_world(
         finetuning=pipelines.Training(
             source=training_images,
             objective=lambda member: training.consistent(
-                attacks.fgsm(epsilon), layer=member.layer, feature_weight=feature_weight, freeze_statistics=True
+                attacks.fgsm(epsilon), layer=member.layer, feature_weight=feature_weight, statistics="frozen"
             ),
             optimizer=lambda member: schedule(finetuning_steps, learning_rate),
             num_steps=lambda member: finetuning_steps,

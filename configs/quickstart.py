@@ -110,7 +110,7 @@ def quickstart(
                 layer=member.layer,
                 feature_weight=feature_weight,
                 adversarial_weight=2.0 if member.name == "AlexNet" else 1.0,
-                freeze_statistics=True,
+                statistics="frozen",
             ),
             optimizer=lambda member: optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate(member))),
             num_steps=steps_of,

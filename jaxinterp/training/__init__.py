@@ -1,11 +1,16 @@
 """Training: objectives and the per-replica step."""
 
+from jaxinterp.training._consistent import consistent as consistent
+from jaxinterp.training._distillation import distillation as distillation
+from jaxinterp.training._distillation import soft_labels as soft_labels
+from jaxinterp.training._free import free as free
+from jaxinterp.training._mart import mart as mart
 from jaxinterp.training._objectives import Objective as Objective
 from jaxinterp.training._objectives import Outcome as Outcome
-from jaxinterp.training._objectives import consistent as consistent
 from jaxinterp.training._objectives import from_loss as from_loss
 from jaxinterp.training._objectives import masked_mean as masked_mean
 from jaxinterp.training._objectives import standard as standard
+from jaxinterp.training._pairing import alp as alp
 from jaxinterp.training._pretext import Pretext as Pretext
 from jaxinterp.training._pretext import without_head as without_head
 from jaxinterp.training._pretext_tasks import colourisation as colourisation
@@ -14,10 +19,14 @@ from jaxinterp.training._pretext_tasks import hamming_permutations as hamming_pe
 from jaxinterp.training._pretext_tasks import jigsaw as jigsaw
 from jaxinterp.training._pretext_tasks import rotation as rotation
 from jaxinterp.training._robust import adversarial as adversarial
-from jaxinterp.training._robust import trades as trades
+from jaxinterp.training._robust import fast as fast
+from jaxinterp.training._static import ensemble_adversarial as ensemble_adversarial
+from jaxinterp.training._static import static_adversaries as static_adversaries
 from jaxinterp.training._step import Step as Step
 from jaxinterp.training._step import StepOptions as StepOptions
 from jaxinterp.training._step import TrainState as TrainState
 from jaxinterp.training._step import init_state as init_state
 from jaxinterp.training._step import sharded_step as sharded_step
 from jaxinterp.training._step import train_step as train_step
+from jaxinterp.training._trades import trades as trades
+from jaxinterp.training._weight import Weight as Weight

@@ -79,103 +79,58 @@ def masked_mean(values: Float[Array, " n"], mask: Bool[Array, " n"]) -> Float[Ar
     return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(jnp.sum(mask), 1)
 
 
-def _cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), smoothing)
-    return optax.softmax_cross_entropy(logits, targets)
+def cross_entropy(logits: Float[Array, "n k"], batch: Batch, *, smoothing: float = 0.0) -> Float[Array, ""]:
+    """The mean over the rows that count of the cross-entropy with the label, a share of it spread over all classes."""
+    targets = optax.smooth_labels(jax.nn.one_hot(batch.label, logits.shape[-1], dtype=logits.dtype), smoothing)
+    return masked_mean(optax.softmax_cross_entropy(logits, targets), batch.mask)
 
 
-def standard(*, label_smoothing: float = 0.0) -> Objective:
-    """Cross-entropy on the clean images, `CE(f(x), y)`.
+def standard(*, label_smoothing: float = 0.0, temperature: float = 1.0) -> Objective:
+    """Cross-entropy on the clean images, `CE(f(x) / temperature, y)`.
 
     Args:
         label_smoothing: share of the target that is spread over all classes.
+        temperature: what logits are divided by; above 1 for the teacher of `distillation`.
 
     Returns:
         An objective whose metrics are `loss` and `accuracy`.
 
+    Raises:
+        ValueError: a temperature that is not positive.
+
     Example:
         >>> objective = standard(label_smoothing=0.1)
     """
+    check_temperature(temperature)
 
     def loss_of(key: Array, model: Model, batch: Batch, step: Array) -> Outcome:
         logits, _, stats = model.train(batch.image, key=key)
-        loss = masked_mean(_cross_entropy(logits, batch.label, label_smoothing), batch.mask)
-        return loss, (stats, {"loss": loss, "accuracy": _accuracy(logits, batch)})
+        loss = cross_entropy(logits / temperature, batch, smoothing=label_smoothing)
+        return loss, (stats, {"loss": loss, "accuracy": accuracy(logits, batch)})
 
     return from_loss(loss_of)
 
 
-def consistent(
-    attack: Attack,
-    *,
-    layer: str,
-    feature_weight: float = 1.0,
-    clean_weight: float = 1.0,
-    adversarial_weight: float = 1.0,
-    freeze_statistics: bool = False,
-) -> Objective:
-    """Adversarial training with a consistent loss.
-
-    `clean_weight * CE(f(x), y) + adversarial_weight * CE(f(x*), y) + feature_weight * d(phi(x), phi(x*))`, where x* is the
-    attack's answer on x (the paper: one step of FGSM), phi the activation of `layer` (the end of the convolutional stack)
-    and d the squared L2 distance, as a mean over elements (our reading). The three terms are summed with unit weights in
-    the paper as we read it; `feature_weight` is its beta.
-
-    The attack sees the network as it is evaluated, with running statistics. The two halves then pass through the network
-    together, so its batch statistics are those of clean and adversarial images mixed.
-
-    Args:
-        attack: makes x*; its gradient does not flow into the parameters.
-        layer: the layer whose activation is phi.
-        feature_weight: weight of the feature distance.
-        clean_weight: weight of the clean cross-entropy.
-        adversarial_weight: weight of the adversarial cross-entropy.
-        freeze_statistics: evaluate the network as it is tested, with the batch statistics it began with and without
-            dropout; short fine-tuning then costs less clean accuracy.
-
-    Returns:
-        An objective whose metrics are `loss`, `accuracy`, `adversarial_accuracy`, `feature_distance` and `feature_square`,
-        the mean square of phi(x): features that only shrink lower the distance, and not its ratio to the square.
-
-    References:
-        Y. Dong, H. Su, J. Zhu, F. Bao, "Towards Interpretable Deep Neural Networks by Leveraging Adversarial Examples",
-        2017, Fig. 1b and the section on adversarial training with a consistent loss.
-    """
-
-    def loss_of(key: Array, model: Model, batch: Batch, step: Array) -> Outcome:
-        attack_key, train_key = jax.random.split(key)
-        adversarial = jax.lax.stop_gradient(_attacked(attack_key, attack, jax.lax.stop_gradient(model), batch))
-        images = jnp.concatenate([batch.image, adversarial])
-        if freeze_statistics:
-            (logits, activations), stats = model(images, key=train_key), model.stats
-        else:
-            logits, activations, stats = model.train(images, key=train_key)
-        clean_logits, adversarial_logits = jnp.split(logits, 2)
-        phi, phi_adversarial = jnp.split(activations[layer].reshape(logits.shape[0], -1), 2)
-        distance = masked_mean(jnp.mean(jnp.square(phi - phi_adversarial), axis=-1), batch.mask)
-        square = masked_mean(jnp.mean(jnp.square(phi), axis=-1), batch.mask)
-        clean_loss = masked_mean(_cross_entropy(clean_logits, batch.label, 0.0), batch.mask)
-        adversarial_loss = masked_mean(_cross_entropy(adversarial_logits, batch.label, 0.0), batch.mask)
-        loss = clean_weight * clean_loss + adversarial_weight * adversarial_loss + feature_weight * distance
-        metrics = {
-            "loss": loss,
-            "accuracy": _accuracy(clean_logits, batch),
-            "adversarial_accuracy": _accuracy(adversarial_logits, batch),
-            "feature_distance": distance,
-            "feature_square": square,
-        }
-        return loss, (stats, metrics)
-
-    return from_loss(loss_of)
+def attacked(key: Array, attack: Attack, model: Model, batch: Batch) -> Float[Array, "n h w c"]:
+    """An attack's answer on a batch, inside a step; no gradient flows into it or into the model it saw."""
+    return checkpoint_name(jax.lax.stop_gradient(answer_of(key, attack, jax.lax.stop_gradient(model), batch)), ADVERSARIAL)
 
 
-def _attacked(key: Array, attack: Attack, model: Model, batch: Batch) -> Array:
+def answer_of(key: Array, attack: Attack, model: Model, batch: Batch) -> Float[Array, "n h w c"]:
+    """An attack's answer on a batch, its steps written out."""
     init_key, step_key = jax.random.split(key)
     state = attack.init(init_key, model, batch)
     for index in range(attack.num_steps):
         state, _ = attack.step(jax.random.fold_in(step_key, index), state, model, batch)
-    return checkpoint_name(state.adversarial, ADVERSARIAL)
+    return state.adversarial
 
 
-def _accuracy(logits: Array, batch: Batch) -> Array:
+def accuracy(logits: Float[Array, "n k"], batch: Batch) -> Float[Array, ""]:
+    """The share of the rows that count in which the largest logit is the label's."""
     return masked_mean((jnp.argmax(logits, axis=-1) == batch.label).astype(jnp.float32), batch.mask)
+
+
+def check_temperature(temperature: float) -> None:
+    """Raises `ValueError` for a temperature that is not positive."""
+    if not temperature > 0:
+        raise ValueError(f"expected temperature > 0, got {temperature}; write 1.0, or 20.0 to distil.")

@@ -1,6 +1,4 @@
-"""Adversarial training and TRADES: what they reduce to, and the gradient of a linear classifier written out."""
-
-from typing import Any
+"""Adversarial training, fast and free: the mixes, and each written out for a linear classifier."""
 
 import jax
 import jax.numpy as jnp
@@ -10,124 +8,150 @@ import pytest
 
 from jaxinterp import attacks, training
 from tests.attacks.toys import conv_model, linear_model, make_batch
+from tests.training.toys import KEY, gradient, moved_by, normalised_model, outcome, same
 
-KEY = jax.random.key(0)
+pytestmark = pytest.mark.usefixtures("float64")
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+EPSILON = 8 / 255
 
 
-def gradient(objective, model, batch):
-    def loss_of(params):
-        return objective(KEY, type(model)(params, model.stats, model.network), batch)
-
-    return jax.jit(jax.value_and_grad(loss_of, has_aux=True))(model.params)
-
-
-def same(first, second):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), first, second)
-
-
-def test_epsilon_zero_is_standard_training():
-    model, batch, nothing = conv_model(dtype=np.float64), make_batch(6, dtype=np.float64), jnp.zeros(())
-    _, expected = gradient(training.standard(), model, batch)
-    for objective in (training.adversarial(attacks.bim(nothing, num_steps=1)), training.trades(nothing, num_steps=1)):
-        (loss, (stats, metrics)), found = gradient(objective, model, batch)
-        same(found, expected)
-        assert stats == {}
-        np.testing.assert_allclose(metrics["loss"], loss)
-    assert abs(float(metrics["divergence"])) < 1e-12
-
-
-def test_weight_zero_is_standard_training():
-    model, batch = conv_model(dtype=np.float64), make_batch(6, dtype=np.float64)
-    (_, (_, metrics)), found = gradient(training.trades(16 / 255, num_steps=1, divergence_weight=0.0), model, batch)
-    same(found, gradient(training.standard(), model, batch)[1])
-    assert float(metrics["divergence"]) > 1e-6
-
-
-def test_padding_rows_change_nothing():
-    model, batch = conv_model(dtype=np.float64), make_batch(6, dtype=np.float64)
-    padded = batch._replace(mask=jnp.arange(6) < 4, image=batch.image.at[4:].set(0.5))
-    short = jax.tree.map(lambda leaf: leaf[:4], batch)
-    objective = training.trades(8 / 255, num_steps=1)
-    same(gradient(objective, model, padded)[1], gradient(objective, model, short)[1])
+def softmax(values):
+    powers = np.exp(values - values.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
 
 
 def test_adversarial_training_of_a_linear_classifier():
     """The images are those of the attack, and the gradient is that of softmax regression on them."""
     model, batch = linear_model(dtype=np.float64), make_batch(5, dtype=np.float64)
-    attack = attacks.fgsm(8 / 255)
-    (loss, _), found = gradient(training.adversarial(attack), model, batch)
-    state, _ = attack.step(KEY, attack.init(KEY, model, batch), model, batch)
-    images = np.asarray(state.adversarial).reshape(5, -1)
-    log_p = np.asarray(jax.nn.log_softmax(images @ model.params["weight"] + model.params["bias"][None]))
-    error = np.exp(log_p) - np.eye(5)[np.asarray(batch.label)]
-    np.testing.assert_allclose(loss, -log_p[np.arange(5), np.asarray(batch.label)].mean(), rtol=1e-9)
+    attack = attacks.fgsm(EPSILON)
+    (loss, (stats, metrics)), found = gradient(training.adversarial(attack), model, batch)
+    images = np.asarray(moved_by(attack, model, batch)).reshape(5, -1)
+    p = softmax(images @ np.asarray(model.params["weight"]) + np.asarray(model.params["bias"]))
+    error = p - np.eye(5)[np.asarray(batch.label)]
+    np.testing.assert_allclose(loss, -np.log(p[np.arange(5), np.asarray(batch.label)]).mean(), rtol=1e-9)
     same(found, {"weight": images.T @ error / 5, "bias": error.mean(0)})
+    assert stats == {}
+    assert set(metrics) == {"loss", "adversarial_accuracy"}
 
 
-def test_trades_of_a_linear_classifier():
-    """Every step and both terms of the gradient in NumPy; only the start is drawn as the objective draws it."""
-    model, batch = linear_model(dtype=np.float64, scale=0.1), make_batch(5, dtype=np.float64)
-    epsilon, size, num_steps, weight = 8 / 255, 3 / 255, 4, 6.0
-    objective = training.trades(epsilon, step_size=size, num_steps=num_steps, divergence_weight=weight)
-    (loss, (_, metrics)), found = gradient(objective, model, batch)
+def test_the_mix_is_a_weighted_mean_of_both_losses():
+    model, batch = conv_model(dtype=np.float64), make_batch(6, dtype=np.float64)
+    attack = attacks.fgsm(EPSILON)
+    ends = [gradient(training.adversarial(attack, clean_weight=1.0), model, batch)]
+    ends.append(gradient(training.adversarial(attack), model, batch))
+    clean, moved = ((loss, found) for (loss, _), found in ends)
+    same(clean[1], gradient(training.standard(), model, batch)[1])
+    expected = jax.tree.map(lambda one, two: 0.3 * one + 0.7 * two, clean, moved)
+    for weight in (0.3, optax.constant_schedule(0.3)):
+        (loss, (_, metrics)), found = gradient(training.adversarial(attack, clean_weight=weight), model, batch)
+        same((loss, found), expected)
+        assert set(metrics) == {"loss", "accuracy", "adversarial_accuracy"}
+
+
+def test_alone_the_statistics_are_those_of_the_adversarial_images():
+    model, batch = normalised_model(), make_batch(6, dtype=np.float64)
+    attack = attacks.fgsm(EPSILON)
+    images = moved_by(attack, model, batch)
+    _, (stats, _) = outcome(training.adversarial(attack), model, batch)
+    same(stats, outcome(training.standard(), model, batch._replace(image=images))[1][0])
+    _, (stats, _) = outcome(training.adversarial(attack, statistics="frozen"), model, batch)
+    same(stats, model.stats)
+
+
+def test_fast_is_one_step_from_a_draw():
+    """Start, step and projection in NumPy; the draws are those of PGD."""
+    model, batch = linear_model(dtype=np.float64), make_batch(5, dtype=np.float64)
+    loss, _ = outcome(training.fast(EPSILON), model, batch)
+    keys = attacks.example_keys(jax.random.split(jax.random.split(KEY)[0])[0], batch)
+    noise = jax.vmap(lambda key: jax.random.uniform(key, batch.image.shape[1:], batch.image.dtype, -1.0, 1.0))(keys)
+    w, b = (np.asarray(model.params[name]) for name in ("weight", "bias"))
+    clean, noise = (np.asarray(images).reshape(5, -1) for images in (batch.image, noise))
+    low, high = np.maximum(clean - EPSILON, 0), np.minimum(clean + EPSILON, 1)
+    label = np.asarray(batch.label)
+    start = np.clip(clean + EPSILON * noise, low, high)
+    slope = (softmax(start @ w + b) - np.eye(5)[label]) @ w.T
+    images = np.clip(start + 1.25 * EPSILON * np.sign(slope), low, high)
+    np.testing.assert_allclose(loss, -np.log(softmax(images @ w + b)[np.arange(5), label]).mean(), rtol=1e-9)
+
+
+def test_free_is_the_algorithm_of_the_paper():
+    """Two batches of three replays on a linear classifier: weights, perturbation and losses after each step."""
+    model, rate, num_replays = linear_model(dtype=np.float64), 0.5, 3
+    objective, optimizer = training.free(EPSILON, num_replays=num_replays), optax.sgd(rate)
+    batches = [make_batch(5, seed=seed, dtype=np.float64) for seed in (0, 1)]
+    step = jax.jit(training.train_step(objective, optimizer))
+    state = training.init_state(optimizer, model, memory=objective.remember(batches[0]))
 
     w, b = (np.asarray(model.params[name]) for name in ("weight", "bias"))
-    clean = np.asarray(batch.image).reshape(5, -1)
+    perturbation = np.zeros((5, w.shape[0]))
+    for batch in batches:
+        clean, label = np.asarray(batch.image).reshape(5, -1), np.asarray(batch.label)
+        for _ in range(objective.num_replays):
+            images = np.clip(clean + perturbation, 0, 1)
+            perturbation = images - clean
+            p = softmax(images @ w + b)
+            error = (p - np.eye(5)[label]) / 5
+            of_weight, of_bias, of_images = images.T @ error, error.sum(0), error @ w.T
+            w, b = w - rate * of_weight, b - rate * of_bias
+            perturbation = np.clip(perturbation + EPSILON * np.sign(of_images), -EPSILON, EPSILON)
+            perturbation = np.clip(clean + perturbation, 0, 1) - clean
 
-    def log_probabilities(images):
-        logits = images @ w + b
-        return logits - np.log(np.exp(logits).sum(1, keepdims=True))
-
-    init_key = jax.random.split(jax.random.split(KEY)[0])[0]
-    keys = attacks.example_keys(init_key, batch)
-    noise = jax.vmap(lambda key: jax.random.normal(key, batch.image.shape[1:], batch.image.dtype))(keys)
-    low, high = np.maximum(clean - epsilon, 0), np.minimum(clean + epsilon, 1)
-    moved = np.clip(clean + 0.001 * np.asarray(noise).reshape(5, -1), low, high)
-    log_p = log_probabilities(clean)
-    p = np.exp(log_p)
-    for _ in range(num_steps):
-        slope = (np.exp(log_probabilities(moved)) - p) @ w.T
-        moved = np.clip(moved + size * np.sign(slope), low, high)
-    log_q = log_probabilities(moved)
-    divergence = (p * (log_p - log_q)).sum(1)
-    label = np.eye(5)[np.asarray(batch.label)]
-    np.testing.assert_allclose(metrics["divergence"], divergence.mean(), rtol=1e-9)
-    np.testing.assert_allclose(loss, -(label * log_p).sum(1).mean() + weight * divergence.mean(), rtol=1e-9)
-    of_clean = p - label + weight * p * (log_p - log_q - divergence[:, None])
-    of_moved = weight * (np.exp(log_q) - p)
-    same(found, {"weight": (clean.T @ of_clean + moved.T @ of_moved) / 5, "bias": (of_clean + of_moved).mean(0)})
-    assert divergence.min() > 1e-3
+            state, metrics = step(KEY, state, batch)
+            np.testing.assert_allclose(metrics["loss"], -np.log(p[np.arange(5), label]).mean(), rtol=1e-9)
+            same(state.model.params, {"weight": w, "bias": b})
+            same(state.memory.reshape(5, -1), perturbation)
+        assert np.abs(perturbation).max() > 0.9 * EPSILON
+    assert int(state.step) == 2 * num_replays
 
 
-def test_trades_lowers_the_divergence():
-    model, batch = conv_model(dtype=np.float64), make_batch(6, dtype=np.float64)
-    optimizer = optax.sgd(0.05)
-    step = jax.jit(training.train_step(training.trades(16 / 255, num_steps=2), optimizer))
-    state = training.init_state(optimizer, model)
-    seen = []
-    for _ in range(25):
+def test_free_does_not_stick_at_the_edge_of_the_box():
+    """Where x + d of another batch leaves [0, 1] there is a gradient still, that of the image seen."""
+    model, batch = linear_model(dtype=np.float64), make_batch(5, dtype=np.float64)
+    white = batch._replace(image=jnp.ones_like(batch.image))
+    objective = training.free(EPSILON)
+    memory = jnp.full_like(batch.image, EPSILON)
+    found = jax.jit(jax.grad(lambda memory: objective(KEY, model, white, memory=memory)[0]))(memory)
+    expected = jax.jit(jax.grad(lambda images: training.standard()(KEY, model, white._replace(image=images))[0]))(white.image)
+    same(found, expected)
+    after = np.asarray(objective.renew(memory, found, white))
+    assert after.max() <= 0 and after.min() >= -EPSILON
+    assert np.all(after[np.asarray(found) < 0] < 0)
+
+
+@pytest.mark.parametrize("name", ["adversarial", "fast", "free"])
+def test_the_loss_falls(name):
+    model, batch, optimizer = conv_model(dtype=np.float64), make_batch(6, dtype=np.float64), optax.sgd(0.05)
+    makes = {
+        "adversarial": lambda: training.adversarial(attacks.bim(EPSILON, num_steps=2)),
+        "fast": lambda: training.fast(EPSILON),
+        "free": lambda: training.free(EPSILON),
+    }
+    objective = makes[name]()
+    step = jax.jit(training.train_step(objective, optimizer))
+    state, seen = training.init_state(optimizer, model, memory=objective.remember(batch)), []
+    for _ in range(20):
         state, metrics = step(KEY, state, batch)
         seen.append(float(metrics["loss"]))
-    assert np.mean(seen[-3:]) < np.mean(seen[:3])
+    assert np.mean(seen[-3:]) < np.mean(seen[1:4])
 
 
 @pytest.mark.parametrize(
-    "change, message",
+    "make, message",
     [
-        ({"epsilon": 8}, r"expected epsilon in \(0, 1\], got 8; write 8 / 255"),
-        ({"step_size": 0.0}, r"expected step_size in \(0, 1\], got 0.0"),
-        ({"num_steps": 0}, "expected num_steps >= 1, got 0"),
-        ({"start_scale": 0.0}, "expected start_scale > 0, got 0.0"),
-        ({"divergence_weight": -1.0}, "expected divergence_weight >= 0, got -1.0"),
+        (lambda: training.fast(8), r"expected epsilon in \(0, 1\], got 8; write 8 / 255"),
+        (lambda: training.fast(EPSILON, step_size=0.0), r"expected step_size in \(0, 1\], got 0.0"),
+        (lambda: training.free(8), r"expected epsilon in \(0, 1\], got 8; write 8 / 255"),
+        (lambda: training.free(EPSILON, step_size=2.0), r"expected step_size in \(0, 1\], got 2.0"),
+        (lambda: training.free(EPSILON, num_replays=0), "expected num_replays >= 1, got 0; write 8"),
+        (lambda: training.fast(EPSILON, clean_weight=1.5), r"expected clean_weight in \[0, 1\], got 1.5; write 0.5"),
+        (lambda: training.fast(EPSILON, label_smoothing=-0.1), r"expected label_smoothing in \[0, 1\], got -0.1"),
+        (lambda: training.fast(EPSILON, statistics="none"), "expected statistics 'mixed', 'split' or 'frozen', got 'none'"),
+        (
+            lambda: training.fast(EPSILON, statistics="split"),
+            "expected a clean_weight above 0 beside statistics='split', got 0; write statistics='mixed'",
+        ),
     ],
 )
-def test_errors(change, message):
-    arguments: dict[str, Any] = {"epsilon": 8 / 255, **change}
+def test_errors(make, message):
     with pytest.raises(ValueError, match=message):
-        training.trades(**arguments)
+        make()
