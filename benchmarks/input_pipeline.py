@@ -82,7 +82,7 @@ def processor_milliseconds(source: Any, size: int, count: int) -> dict[str, floa
     count = min(count, len(source))
 
     def spent(run: Callable[[], Any]) -> tuple[Any, float]:
-        taken = []
+        taken, result = [], None
         for _ in range(3):
             start = time.process_time()
             result = run()
