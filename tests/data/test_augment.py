@@ -254,6 +254,13 @@ def test_whole_images_of_a_folder_are_cut_at_random(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+def test_whole_images_are_not_held_in_memory(tmp_path):
+    save(tmp_path, "a.png", size=(48, 40))
+    write_table(tmp_path / "labels.csv", "file,label", "a.png,0")
+    with pytest.raises(ValueError, match=r"expected images of 32 x 32, got shape \(40, 48, 3\) at 0; whole images cannot"):
+        data.cached(data.image_folder(tmp_path, image_size=32, crop=None))
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="real data")
 def test_real_photographs_of_many_sizes():
     folder = SHARED / "data" / "imagenet_sample" / "short256"
