@@ -114,6 +114,8 @@ def test_a_shifted_image_takes_its_concepts_along():
         np.testing.assert_array_equal(found.concepts, padded[top : top + 12, left : left + 10])
         seen.add((top, left))
     assert len(seen) == 49
+    far = draws(data.random_crop(padding=30), whole, 200)
+    assert any(not found.image.any() and found.concepts is not None and not found.concepts.any() for found in far)
     np.testing.assert_array_equal(draws(data.random_crop(padding=0), whole, 1)[0].image, whole.image)
 
 
