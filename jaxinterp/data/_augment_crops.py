@@ -58,14 +58,15 @@ class RandomCrop:
 
     def __call__(self, generator: np.random.Generator, example: Example) -> Example:
         height, width = example.image.shape[:2]
-        top, left = (int(place) for place in generator.integers(0, 2 * self.padding + 1, 2))
-        edge = (self.padding, self.padding)
-        image = np.pad(example.image, (edge, edge, (0, 0)))[top : top + height, left : left + width].copy()
+        down, right = (int(place) - self.padding for place in generator.integers(0, 2 * self.padding + 1, 2))
+        upper, lower = _overlap(height, down)
+        first, last = _overlap(width, right)
+        image = np.zeros_like(example.image)  # np.pad would take longer than all the rest
+        image[upper:lower, first:last] = example.image[upper + down : lower + down, first + right : last + right]
         if example.concepts is None:
             return example._replace(image=image)
         rows, columns = (_centres(length) for length in example.concepts.shape[:2])
-        down, right = (top - self.padding) / height, (left - self.padding) / width
-        return example._replace(image=image, concepts=sampled(example.concepts, rows + down, columns + right))
+        return example._replace(image=image, concepts=sampled(example.concepts, rows + down / height, columns + right / width))
 
 
 def random_resized_crop(
@@ -120,6 +121,12 @@ def random_crop(*, padding: int = 4) -> Augment:
     if padding < 0:
         raise ValueError(f"expected a padding of at least 0 pixels, got {padding}; write padding=4.")
     return RandomCrop(padding)
+
+
+def _overlap(length: int, shift: int) -> tuple[int, int]:
+    """The places that are inside before and after a shift."""
+    start = min(length, max(0, -shift))
+    return start, max(start, min(length, length - shift))
 
 
 def _centres(count: int) -> np.ndarray:

@@ -61,6 +61,9 @@ def cached(source: Source, *, keep_concepts: bool = True, num_processes: int = 0
 
     Returns:
         A source with the same examples.
+
+    Raises:
+        ValueError: images of another size than the source says.
     """
     size, concepts = source.image_size, source.concepts if keep_concepts else None
     images = np.empty((len(source), size, size, 3), np.uint8)
@@ -68,6 +71,11 @@ def cached(source: Source, *, keep_concepts: bool = True, num_processes: int = 0
     maps: np.ndarray | None = None
     kind = np.int32 if concepts is None or len(concepts.names) > 2**15 else np.int16
     for index, example in enumerate(_read_all(source, num_processes)):
+        if example.image.shape != images.shape[1:]:
+            raise ValueError(
+                f"expected images of {size} x {size}, got shape {example.image.shape} at {index}; "
+                f"whole images cannot be held, write image_folder(..., crop=224 / 256)."
+            )
         images[index] = example.image
         rows[index] = (example.label, example.target, example.id, example.source_id)
         if concepts is not None and example.concepts is not None:

@@ -121,7 +121,8 @@ def training_batches(
         num_threads: threads that read ahead, each one batch; 0 reads only when asked. With `num_workers`, so many in each.
         num_workers: processes that read ahead, for augmentation that keeps Python busy and sources that draw; decoding alone
             is quick in threads. They are started afresh ("spawn"), so a script that asks for them keeps its work under
-            `if __name__ == "__main__":`, and source and augmentation must pickle.
+            `if __name__ == "__main__":`, and source and augmentation must pickle. Each has a copy of a source that is in
+            memory; batches come through shared memory, of which a container must be given enough.
 
     Returns:
         An iterator over batches of `batch_size / q` rows with `get_state` and `set_state`.

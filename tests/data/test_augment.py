@@ -114,6 +114,8 @@ def test_a_shifted_image_takes_its_concepts_along():
         np.testing.assert_array_equal(found.concepts, padded[top : top + 12, left : left + 10])
         seen.add((top, left))
     assert len(seen) == 49
+    far = draws(data.random_crop(padding=30), whole, 200)
+    assert any(not found.image.any() and found.concepts is not None and not found.concepts.any() for found in far)
     np.testing.assert_array_equal(draws(data.random_crop(padding=0), whole, 1)[0].image, whole.image)
 
 
@@ -252,6 +254,13 @@ def test_whole_images_of_a_folder_are_cut_at_random(tmp_path):
         with pytest.raises(ValueError, match=r"expected images of one size, .*augment=data.random_resized_crop") as caught:
             next(wrong)
         assert "\n" not in str(caught.value)
+
+
+def test_whole_images_are_not_held_in_memory(tmp_path):
+    save(tmp_path, "a.png", size=(48, 40))
+    write_table(tmp_path / "labels.csv", "file,label", "a.png,0")
+    with pytest.raises(ValueError, match=r"expected images of 32 x 32, got shape \(40, 48, 3\) at 0; whole images cannot"):
+        data.cached(data.image_folder(tmp_path, image_size=32, crop=None))
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="real data")
