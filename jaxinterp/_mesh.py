@@ -1,6 +1,6 @@
 """One mesh, one axis: "data"."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ def data_mesh(num_devices: int | None = None) -> Mesh:
     Raises:
         ValueError: when a host has fewer devices.
     """
-    hosts: dict[int, list[jax.Device]] = {}
+    hosts: dict[int, list[Any]] = {}
     for device in jax.devices():
         hosts.setdefault(device.process_index, []).append(device)
     fewest = min(len(devices) for devices in hosts.values())

@@ -1,4 +1,4 @@
-"""Tests of training compile many steps of small networks and run each of them a few times."""
+"""Tests of training compile many programs of toy networks and run each of them a few times."""
 
 from collections.abc import Iterator
 
@@ -12,3 +12,10 @@ def programs_compile_fast() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """In float32 the signs of vanishing gradients, and so FGSM, depend on the order of additions."""
+    with jax.enable_x64(True):
+        yield
