@@ -167,7 +167,13 @@ def _train(factors: Factors, workdir: WorkDir, condition: Condition, built: Mode
             with workdir.replacing(_weights(workdir, condition, number, raw=raw)) as temporary:
                 models.save(finished, temporary)
 
-    batches = data.training_batches(condition.source(), batch_size=factors.batch_size, seed=factors.seed, flip=factors.flip)
+    batches = data.training_batches(
+        condition.source(),
+        batch_size=factors.batch_size,
+        seed=factors.seed,
+        flip=factors.flip,
+        repeats=objective.num_replays,
+    )
     trained = train_resumably(
         jax.random.fold_in(key, 0),
         begun,

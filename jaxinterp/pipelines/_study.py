@@ -9,7 +9,7 @@ import optax
 
 from jaxinterp import attacks, metrics
 from jaxinterp._base import Attack, Model
-from jaxinterp.data import Source
+from jaxinterp.data import Augment, Source
 from jaxinterp.pipelines._dissection_settings import Dissection
 from jaxinterp.pipelines._transfer_settings import Transfer
 from jaxinterp.training import Objective
@@ -43,6 +43,7 @@ class Training:
         seed: of the order of the images and of every draw.
         num_checkpoints: how many checkpoints are written on the way, evenly spaced.
         flip: mirror every other image, at random.
+        augment: changes every image at random after that, see `data.training_batches`; None takes them as they are.
         start: `(member, model) -> model`, the network that is trained in the member's place; None trains the member itself.
         finish: `(member, model) -> model`, turns what was trained into a network like the member; None keeps it.
     """
@@ -55,6 +56,7 @@ class Training:
     seed: int = 0
     num_checkpoints: int = 4
     flip: bool = False
+    augment: Augment | None = None
     start: Callable[[Member, Model], Model] | None = None
     finish: Callable[[Member, Model], Model] | None = None
 

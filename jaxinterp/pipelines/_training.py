@@ -40,7 +40,15 @@ def train(run: Run, phase: str) -> None:
 def _train_member(
     run: Run, phase: str, settings: Training, source: data.Source, member: Member, model: Model, index: int
 ) -> tuple[Model, list[dict[str, Any]]]:
-    batches = data.training_batches(source, batch_size=settings.batch_size, seed=settings.seed, flip=settings.flip)
+    objective = settings.objective(member)
+    batches = data.training_batches(
+        source,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        flip=settings.flip,
+        augment=settings.augment,
+        repeats=objective.num_replays,
+    )
     trained = train_resumably(
         jax.random.fold_in(jax.random.key(settings.seed), index),
         model,
@@ -48,7 +56,7 @@ def _train_member(
         workdir=run.workdir,
         mesh=run.mesh,
         name=f"{phase}/{member.name}",
-        objective=settings.objective(member),
+        objective=objective,
         optimizer=settings.optimizer(member),
         num_steps=settings.num_steps(member),
         batch_size=settings.batch_size,
