@@ -12,6 +12,7 @@ Needs PyTorch and the folder .ci/peers for `--against torch`.
 """
 
 import argparse
+import importlib
 import json
 import os
 import pathlib
@@ -64,9 +65,7 @@ def ours(model: Any, kind: str, layer: str, images: np.ndarray, labels: np.ndarr
 
 def theirs(name: str, model: Any, kind: str, images: np.ndarray, labels: np.ndarray, *, channels_last: bool, bf16: bool) -> Run:
     """The same step in PyTorch."""
-    import torch
-    from torch.nn import functional
-
+    torch, functional = importlib.import_module("torch"), importlib.import_module("torch.nn.functional")
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = torch_module(name, model).to(device)
