@@ -43,7 +43,12 @@ def evaluate(run: Run, phase: str) -> None:
             arrays[f"{member.name}/{name}"] = ranks(
                 run.key(2), model, source, attack, mesh=run.mesh, batch_size=size, title=title
             )
-    values = {"epsilon": settings.epsilon, "num_steps": settings.num_steps, "num_images": len(source)}
+    values = {
+        "epsilon": settings.epsilon,
+        "num_steps": settings.num_steps,
+        "num_restarts": settings.num_restarts,
+        "num_images": len(source),
+    }
     run.workdir.save(f"evaluate.{phase}", values, arrays)
 
 
@@ -51,11 +56,10 @@ def evaluate(run: Run, phase: str) -> None:
 def attack_kinds(settings: Robustness) -> dict[str, Attack | None]:
     """The attacks of the table, the same objects for every phase, so that what was compiled for them is used again."""
     step_size = 2.5 * settings.epsilon / settings.num_steps
-    return {
-        "clean": None,
-        "fgsm": attacks.fgsm(settings.epsilon),
-        "pgd": attacks.pgd(settings.epsilon, step_size=step_size, num_steps=settings.num_steps),
-    }
+    pgd = attacks.pgd(settings.epsilon, step_size=step_size, num_steps=settings.num_steps)
+    if settings.num_restarts > 1:
+        pgd = attacks.with_restarts(pgd, settings.num_restarts)
+    return {"clean": None, "fgsm": attacks.fgsm(settings.epsilon), "pgd": pgd}
 
 
 def _accuracy(run: Run, model: Model, layer: str, source: Source, title: str) -> float:

@@ -46,8 +46,8 @@ def _text(fit: Fit) -> str:
         said += f" Accuracies are those of the averaged weights (decay {fit.options.ema_decay:g})."
     if fit.robustness is not None:
         said += (
-            f" epsilon = {255 * fit.robustness.epsilon:.3g}/255 in the maximum norm, PGD with {fit.robustness.num_steps} steps"
-            " and one random start."
+            f" epsilon = {255 * fit.robustness.epsilon:.3g}/255 in the maximum norm, PGD with {fit.robustness.num_steps} steps,"
+            f" the worst of {fit.robustness.num_restarts} random starts."
         )
     return said
 

@@ -18,8 +18,8 @@ def accuracy_section(results: Results) -> report.Section:
         settings, _ = results.load(f"evaluate.{phases[0]}")
         items.append(_table_two(results, settings))
         text = (
-            f"epsilon = {255 * settings['epsilon']:.3g}/255 in the maximum norm, PGD with {settings['num_steps']} steps "
-            "and one random start, "
+            f"epsilon = {255 * settings['epsilon']:.3g}/255 in the maximum norm, PGD with {settings['num_steps']} steps, "
+            f"the worst of {settings['num_restarts']} random starts, "
             f"{settings['num_images']} held-out images. A gain under FGSM without one under PGD, or more than ten points "
             "between "
             "the two, would be a sign of masked gradients."

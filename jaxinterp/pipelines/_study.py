@@ -69,18 +69,22 @@ class Robustness:
         epsilon: radius of FGSM and of PGD, in [0, 1] units.
         num_images: how many held-out images are attacked.
         num_steps: of PGD.
+        num_restarts: random starts of PGD; an image counts as right only if it is after all of them.
 
     Raises:
-        ValueError: epsilon outside (0, 1].
+        ValueError: epsilon outside (0, 1], or less than one start.
     """
 
     epsilon: float
     num_images: int
     num_steps: int = 20
+    num_restarts: int = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.epsilon <= 1:
             raise ValueError(f"expected epsilon in (0, 1], got {self.epsilon:g}; write {self.epsilon:g}/255.")
+        if self.num_restarts < 1:
+            raise ValueError(f"expected num_restarts of at least 1, got {self.num_restarts}.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,86 @@
+"""What the units of one ResNet-20 of CIFAR-10 answer to, however it was trained: LC, CS1, CS2, r1, r2 and accuracies.
+
+The measurements of Dong, Su, Zhu, Bao, "Towards Interpretable Deep Neural Networks by Leveraging Adversarial Examples"
+(2017; journal 2022), without any training: networks that `configs/train_cifar10.py` trained are compared by running it on
+each. The adversarial images are made against the network itself.
+
+    jaxinterp study configs/cifar10_network.py --workdir runs/units --weights runs/consistent/weights/network.safetensors \\
+        --images cifar-10-python.tar.gz
+
+Every other training image is analysed; accuracies are on test images.
+"""
+
+from jaxinterp import attacks, data, models, pipelines, report
+
+
+def cifar10_network(
+    *,
+    weights: str,
+    images: str,
+    num_attacked: int = 600,
+    num_targets: int = 2,
+    attack_steps: int = 20,
+    step_size: float = 3 / 255,
+    decay: float = 0.6,
+    distance_weight: float = 2e4,
+    epsilon: float = 4 / 255,
+    num_restarts: int = 1,
+    num_held_out: int | None = None,
+    num_robustness: int = 500,
+    num_traced: int = 120,
+    seed: int = 0,
+) -> pipelines.Study:
+    """LC, CS, r and accuracies of one network.
+
+    Args:
+        weights: of a ResNet-20.
+        images: an archive or a folder, see `data.cifar10`.
+        num_attacked: how many of the analysed images are attacked.
+        num_targets: least-likely classes each is driven to.
+        attack_steps: iterations of the attack.
+        step_size: of Adam, in [0, 1] units.
+        decay: of Adam's mean gradient.
+        distance_weight: lambda of the attack.
+        epsilon: of FGSM and PGD in the table of accuracies, in [0, 1] units.
+        num_restarts: random starts of PGD.
+        num_held_out: so many test images, spread evenly; all by default.
+        num_robustness: how many of these are attacked for the table of accuracies.
+        num_traced: adversarial images that are traced.
+        seed: of every draw.
+    """
+
+    def analysed() -> data.Source:
+        everything = data.cifar10(images, "train")
+        return data.subset(everything, range(0, len(everything), 2))
+
+    def held_out() -> data.Source:
+        everything = data.cifar10(images, "test")
+        count = min(num_held_out or len(everything), len(everything))
+        return data.subset(everything, [index * len(everything) // count for index in range(count)])
+
+    return pipelines.Study(
+        title="What the units of a ResNet-20 answer to",
+        description=f"CIFAR-10, {num_attacked * num_targets:,} adversarial images of the network's own.",
+        methods=report.methods_paragraph(
+            ["ResNet-20"],
+            "CIFAR-10 (32 x 32 pixels)",
+            num_images=num_attacked,
+            num_targets=num_targets,
+            num_steps=attack_steps,
+            step_size=step_size,
+            distance_weight=distance_weight,
+            top_k=100,
+            dissected=False,
+        ),
+        members=(pipelines.Member("ResNet-20", lambda: models.cifar_resnet20(weights=weights), "layer3.2"),),
+        source=analysed,
+        held_out=held_out,
+        attack=lambda phase: attacks.ensemble_optimization(
+            num_steps=attack_steps, step_size=step_size, decay=decay, distance_weight=distance_weight
+        ),
+        num_attacked=num_attacked,
+        num_targets=num_targets,
+        robustness=pipelines.Robustness(epsilon=epsilon, num_images=num_robustness, num_restarts=num_restarts),
+        num_traced=num_traced,
+        seed=seed,
+    )
