@@ -43,7 +43,8 @@ def adversarial(
 
     References:
         I. J. Goodfellow, J. Shlens, C. Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR 2015, section 6.
-        A. Kurakin, I. J. Goodfellow, S. Bengio, "Adversarial Machine Learning at Scale", ICLR 2017, equation 1.
+        A. Kurakin, I. J. Goodfellow, S. Bengio, "Adversarial Machine Learning at Scale", ICLR 2017, the section on
+        adversarial training.
         A. Madry, A. Makelov, L. Schmidt, D. Tsipras, A. Vladu, "Towards Deep Learning Models Resistant to Adversarial
         Attacks", ICLR 2018, equation 2.1.
     """

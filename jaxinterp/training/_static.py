@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from jaxinterp._base import Attack, Batch, Model
+from jaxinterp._base import Attack, Batch, Model, check_images
 from jaxinterp.training._objectives import Objective, answer_of
 from jaxinterp.training._robust import adversarial
 from jaxinterp.training._weight import Weight, check_weight
@@ -37,7 +37,7 @@ def static_adversaries() -> Attack:
         An attack of no steps, of kind "penalty", which promises no radius.
 
     Raises:
-        ValueError: when it is traced, where the batch has no such entry, or one of another shape.
+        ValueError: when it is traced, where the batch has no such entry, or one of another shape or of whole numbers.
 
     Example:
         >>> from jaxinterp import training
@@ -85,7 +85,7 @@ def ensemble_adversarial(
 
     References:
         F. Tramer, A. Kurakin, N. Papernot, I. Goodfellow, D. Boneh, P. McDaniel, "Ensemble Adversarial Training: Attacks and
-        Defenses", ICLR 2018, section 3.3.
+        Defenses", ICLR 2018, the section on ensemble adversarial training.
     """
     check_weight(static_share, name="static_share", largest=1.0)
 
@@ -110,6 +110,7 @@ def _stored(batch: Batch) -> Float[Array, "n h w c"]:
         raise ValueError(
             f"expected batch.extra[{EXTRA!r}] of shape {batch.image.shape}, got {images.shape}; resize the stored images."
         )
+    check_images(images)
     return images.astype(batch.image.dtype)
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from jaxinterp import attacks, training
+from jaxinterp import Attack, attacks, training
 
 
 class Case(NamedTuple):
@@ -25,6 +25,11 @@ class Case(NamedTuple):
     attacks: bool = True
 
 
+def smooth(epsilon: Any) -> Attack:
+    """An attack whose answer has a slope in the weights, which a sign has not."""
+    return attacks.pgd(epsilon, norm="l2", step_size=epsilon, num_steps=1, random_start=False)
+
+
 STANDARD = training.standard()
 CASES = {
     "standard": Case(lambda epsilon: training.standard(label_smoothing=0.1, temperature=2.0), attacks=False),
@@ -37,12 +42,12 @@ CASES = {
         ),
         at_zero=STANDARD,
     ),
-    "adversarial": Case(lambda epsilon: training.adversarial(attacks.fgsm(epsilon)), at_zero=STANDARD),
+    "adversarial": Case(lambda epsilon: training.adversarial(smooth(epsilon)), at_zero=STANDARD),
     "fast": Case(lambda epsilon: training.fast(epsilon, clean_weight=0.3), at_zero=STANDARD, drawn=True),
     "free": Case(lambda epsilon: training.free(epsilon, num_replays=2), at_zero=STANDARD, attacks=False),
     "trades": Case(lambda epsilon: training.trades(epsilon, num_steps=1, statistics="split"), at_zero=STANDARD, drawn=True),
     "mart": Case(lambda epsilon: training.mart(epsilon, num_steps=1), drawn=True),
-    "alp": Case(lambda epsilon: training.alp(attacks.fgsm(epsilon)), at_zero=STANDARD),
+    "alp": Case(lambda epsilon: training.alp(smooth(epsilon)), at_zero=STANDARD),
     "ensemble_adversarial": Case(
         lambda epsilon: training.ensemble_adversarial(attacks.fgsm(epsilon), static_share=0.5), at_zero=STANDARD, drawn=True
     ),

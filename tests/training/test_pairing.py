@@ -150,5 +150,8 @@ def test_what_a_batch_lacks_is_named(batch):
             objective(KEY, model, batch)
         with pytest.raises(ValueError, match=rf"expected batch.extra\['{name}'\] of shape"):
             objective(KEY, model, short)
+    bytes_ = batch._replace(extra={"adversarial": jnp.zeros(batch.image.shape, jnp.uint8)})
+    with pytest.raises(ValueError, match=r"expected float images in \[0, 1\], got uint8"):
+        training.adversarial(training.static_adversaries())(KEY, model, bytes_)
     with pytest.raises(ValueError, match="expected temperature > 0"):
         training.soft_labels(model, batch.image, temperature=0.0)

@@ -37,14 +37,11 @@ def test_adversarial_training_of_a_linear_classifier():
 def test_the_mix_is_a_weighted_mean_of_both_losses():
     model, batch = conv_model(dtype=np.float64), make_batch(6, dtype=np.float64)
     attack = attacks.fgsm(EPSILON)
-    ends = [gradient(training.adversarial(attack, clean_weight=1.0), model, batch)]
-    ends.append(gradient(training.adversarial(attack), model, batch))
-    clean, moved = ((loss, found) for (loss, _), found in ends)
-    same(clean[1], gradient(training.standard(), model, batch)[1])
-    expected = jax.tree.map(lambda one, two: 0.3 * one + 0.7 * two, clean, moved)
+    clean = outcome(training.standard(), model, batch)[0]
+    moved = outcome(training.standard(), model, batch._replace(image=moved_by(attack, model, batch)))[0]
     for weight in (0.3, optax.constant_schedule(0.3)):
-        (loss, (_, metrics)), found = gradient(training.adversarial(attack, clean_weight=weight), model, batch)
-        same((loss, found), expected)
+        loss, (_, metrics) = outcome(training.adversarial(attack, clean_weight=weight), model, batch)
+        same(loss, 0.3 * clean + 0.7 * moved)
         assert set(metrics) == {"loss", "accuracy", "adversarial_accuracy"}
 
 
