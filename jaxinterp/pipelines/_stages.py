@@ -51,7 +51,7 @@ _PER_PHASE: dict[str, Callable[[Run, str], None]] = {
     "concepts": dissect_concepts,
 }
 _ALSO = {"dissect": ("concepts",)}
-_VERSION = 2
+_VERSION = 3
 
 
 def identity(study: Study, knobs: dict[str, Any], sources: dict[str, Source], weights: dict[str, str]) -> dict[str, Any]:
