@@ -35,19 +35,30 @@ STAGES = [
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
+def compiled(tmp_path_factory) -> pathlib.Path:
+    """Programs that the undisturbed study compiled, which later processes take up where theirs are the same."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, compiled):
     """An undisturbed study, in a process of its own."""
     path = tmp_path_factory.mktemp("study") / "run"
-    finished = _start(path)
+    finished = _start(path, compiled)
     output, errors = finished.communicate()
     assert finished.returncode == 0, errors
     assert output.strip() == str(path / "index.html")
     return path
 
 
-def _start(path: pathlib.Path, *, largest_file: int | None = None) -> "subprocess.Popen[str]":
+def _start(path: pathlib.Path, compiled: pathlib.Path, *, largest_file: int | None = None) -> "subprocess.Popen[str]":
     """A study in a process of its own, whose writes fail beyond `largest_file` bytes as they do on a full disk."""
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
     command = [sys.executable, "-m", "jaxinterp.cli", "study", str(RECIPE), "--workdir", str(path)]
     if largest_file is not None:
         limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({largest_file}, {largest_file}))"
@@ -114,22 +125,22 @@ def test_rerun_does_nothing_and_a_changed_knob_is_refused(workdir, capsys):
     assert {path: path.stat().st_mtime_ns for path in (workdir / "stages").iterdir()} == before
 
 
-def test_stopped_and_resumed_ends_with_the_same_bytes(workdir, tmp_path):
+def test_stopped_and_resumed_ends_with_the_same_bytes(workdir, compiled, tmp_path):
     """Killed inside training and inside the writing of a shard, then stopped by a write that fails."""
     path = tmp_path / "run"
-    kill(path, ["checkpoints/normal/VGG-16/2", "adversarial/normal/.*"])
-    limited = _start(path, largest_file=1_000_000)
+    kill(path, compiled, ["checkpoints/normal/VGG-16/2", "adversarial/normal/.*"])
+    limited = _start(path, compiled, largest_file=1_000_000)
     output, errors = limited.communicate()
     assert (limited.returncode, output) == (2, "")
     said = [line for line in errors.splitlines() if not line.endswith(" ...") and " took " not in line]
     assert len(said) == 1 and said[0].startswith("jaxinterp: ") and "File too large; make room" in said[0], errors
-    finish(workdir, path)
+    finish(workdir, path, compiled)
 
 
-def kill(path: pathlib.Path, moments: list[str]) -> None:
+def kill(path: pathlib.Path, compiled: pathlib.Path, moments: list[str]) -> None:
     """Starts a study again and again, and kills it when each pattern first matches."""
     for pattern in moments:
-        process = _start(path)
+        process = _start(path, compiled)
         deadline = time.monotonic() + 300
         while not list(path.glob(pattern)) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -138,9 +149,9 @@ def kill(path: pathlib.Path, moments: list[str]) -> None:
         process.communicate()
 
 
-def finish(undisturbed: pathlib.Path, path: pathlib.Path) -> None:
+def finish(undisturbed: pathlib.Path, path: pathlib.Path, compiled: pathlib.Path) -> None:
     """Lets a study finish, and compares everything with the undisturbed one."""
-    finished = _start(path)
+    finished = _start(path, compiled)
     _, errors = finished.communicate()
     assert finished.returncode == 0, errors
     compare(undisturbed, path)
@@ -159,7 +170,7 @@ def compare(one: pathlib.Path, two: pathlib.Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_ten_moments(workdir, tmp_path):
+def test_killed_at_ten_moments(workdir, compiled, tmp_path):
     moments = [
         "checkpoints/normal/ResNet-18/2",
         "checkpoints/normal/VGG-16/4",
@@ -172,6 +183,6 @@ def test_killed_at_ten_moments(workdir, tmp_path):
         "adversarial/robust/.*",
         "stages/dissect.robust.json",
     ]
-    kill(tmp_path / "run", moments)
-    finish(workdir, tmp_path / "run")
+    kill(tmp_path / "run", compiled, moments)
+    finish(workdir, tmp_path / "run", compiled)
     shutil.rmtree(tmp_path / "run")
