@@ -28,20 +28,6 @@ import optax
 
 from jaxinterp import Model, attacks, data, models, pipelines, report, training
 
-CLASSES = {
-    "airplane": "n02691156",
-    "automobile": "n02958343",
-    "bird": "n01503061",
-    "cat": "n02121620",
-    "deer": "n02430045",
-    "dog": "n02084071",
-    "frog": "n01639765",
-    "horse": "n02374451",
-    "ship": "n04194289",
-    "truck": "n04490091",
-}
-"""Name of the folder of a class -> its synset, in the order of the labels."""
-
 NETWORKS = {
     "ResNet-20": ("resnet20", models.cifar_resnet20, "layer3.2"),
     "ResNet-56": ("resnet56", models.cifar_resnet56, "layer3.8"),
@@ -61,9 +47,10 @@ def network(name: str, folder: pathlib.Path) -> Model:
 def pictures(folder: pathlib.Path, num_images: int | None = None) -> data.ImageFolder:
     """The images of a split."""
     found = data.image_folder(
-        folder, labels=None, classes=list(CLASSES), image_size=32, crop=1.0, num_images=num_images, smallest=32
+        folder, labels=None, classes=list(data.CIFAR10_CLASSES), image_size=32, crop=1.0, num_images=num_images, smallest=32
     )
-    return dataclasses.replace(found, classes=tuple(CLASSES.values()), class_names=tuple(CLASSES))
+    classes = data.CIFAR10_CLASSES
+    return dataclasses.replace(found, classes=tuple(classes.values()), class_names=tuple(classes))
 
 
 def cifar10(
