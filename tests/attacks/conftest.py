@@ -6,12 +6,9 @@ import jax
 import pytest
 
 
-@pytest.fixture(autouse=True, scope="package")
-def programs_compile_fast() -> Iterator[None]:
-    """Without the optimisations of machine code; what JAX and the compiler make of a program before that stays as it is."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+@pytest.fixture(autouse=True, scope="module")
+def fast(programs_compile_fast: None) -> None:
+    """All files of this folder."""
 
 
 @pytest.fixture
