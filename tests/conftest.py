@@ -29,3 +29,21 @@ def programs_go_with_the_module() -> Iterator[None]:
     """Compiled programs are dropped after each file of tests: kept for the whole run they come to gigabytes a worker."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def programs_compile_fast() -> Iterator[None]:
+    """Without the optimisations of machine code, for files that compile much and run it once or twice.
+
+    What JAX and the compiler make of a program before that stays as it is.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Laws and transcriptions are equalities: in float32 a sign may flip where a gradient is near zero."""
+    with jax.enable_x64(True):
+        yield

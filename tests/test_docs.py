@@ -8,6 +8,8 @@ import pytest
 PAGES = sorted((pathlib.Path(__file__).parents[1] / "docs").glob("*.md"))
 BLOCKS = {page.stem: re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL) for page in PAGES}
 
+pytestmark = pytest.mark.usefixtures("programs_compile_fast")
+
 
 def test_there_is_something_to_type():
     assert len(BLOCKS["own_models"]) > 5

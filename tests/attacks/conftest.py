@@ -1,5 +1,8 @@
-"""Fixtures of this folder."""
+"""Tests of this folder compile thousands of programs of toy networks and run each of them once or twice."""
 
-from tests.compiling import float64, programs_compile_fast
+import pytest
 
-__all__ = ["float64", "programs_compile_fast"]
+
+@pytest.fixture(autouse=True, scope="module")
+def fast(programs_compile_fast: None) -> None:
+    """All files of this folder."""

@@ -19,7 +19,7 @@ def dissected(*, num_images: int = 24, adversarial: bool = True) -> pipelines.St
         attack=lambda phase: attacks.ensemble_optimization(num_steps=3, step_size=8 / 255, distance_weight=1e3),
         num_targets=1,
         dissection=pipelines.Dissection(
-            source=lambda: data.concept_world(seed=99, num_images=40),
+            source=lambda: data.cached(data.concept_world(seed=99, num_images=40)),
             layers={"AlexNet": ("conv3", "conv5")},
             adversarial=adversarial,
             num_images=num_images,
