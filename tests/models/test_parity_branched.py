@@ -4,6 +4,8 @@ import pytest
 
 from tests.models import parity_checks
 
+pytestmark = pytest.mark.usefixtures("programs_compile_fast")
+
 
 @pytest.mark.parametrize("name", parity_checks.names(branched=True))
 def test_pytorch_says_the_same(name):
