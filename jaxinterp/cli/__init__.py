@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
             _add_training(verb)
     show = verbs.add_parser("show", help="print a recipe's knobs, layers and cost; computes nothing", epilog=_EPILOG)
     show.add_argument("recipe", help="a Python file such as configs/quickstart.py")
+    show.add_argument("--topology", metavar="v5e:4x4", help="compile the step of a training for that pod; wants jaxinterp[tpu]")
     show.add_argument("--debug", action="store_true", help="show where an error arose")
     return parser
 
@@ -85,7 +86,7 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
     if known.verb == "show":
         from jaxinterp.cli._show import show
 
-        print(show(recipe, knobs))
+        print(show(recipe, knobs, topology=known.topology))
         return
     _use_devices(known.devices)
     if known.verb == "train":

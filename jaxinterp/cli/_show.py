@@ -8,20 +8,28 @@ from typing import Any
 import jax
 
 from jaxinterp import models
-from jaxinterp.pipelines import Factors, Fit, Member, Study, stages_of
+from jaxinterp.pipelines import Factors, Fit, Member, Study, stages_of, topology_lines
 
 
-def show(recipe: Callable[..., Study | Factors | Fit], knobs: dict[str, Any]) -> str:
+def show(recipe: Callable[..., Study | Factors | Fit], knobs: dict[str, Any], *, topology: str | None = None) -> str:
     """A recipe's purpose, knobs, stages, members and layers as text; shapes only, no weight is read.
 
     Args:
         recipe: the recipe.
         knobs: its resolved knobs.
+        topology: of a TPU pod for which the step of a training is compiled, such as "v5e:4x4"; None compiles nothing.
 
     Returns:
         Text of several lines.
+
+    Raises:
+        ValueError: a topology for what is no training of one network, or one that cannot be compiled for.
     """
     study = recipe(**knobs)
+    if topology is not None:
+        if not isinstance(study, Fit):
+            raise ValueError("expected a recipe of one training beside --topology, got another; take configs/train_cifar10.py.")
+        return "\n".join(topology_lines(study, topology))
     lines = [study.title, "", inspect.cleandoc(recipe.__doc__ or ""), "", "knobs"]
     lines += [f"  --{name.replace('_', '-'):24} {_number(value)}" for name, value in knobs.items()]
     if isinstance(study, Factors):

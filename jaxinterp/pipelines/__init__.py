@@ -23,6 +23,7 @@ from jaxinterp.pipelines._study import Robustness as Robustness
 from jaxinterp.pipelines._study import Standard as Standard
 from jaxinterp.pipelines._study import Study as Study
 from jaxinterp.pipelines._study import Training as Training
+from jaxinterp.pipelines._topology import topology_lines as topology_lines
 from jaxinterp.pipelines._transfer import Transfers as Transfers
 from jaxinterp.pipelines._transfer import transfer_evaluation as transfer_evaluation
 from jaxinterp.pipelines._transfer_card import transfer_card as transfer_card

@@ -209,16 +209,22 @@ def _begin(
     average: bool,
 ) -> training.TrainState:
     """The state before the first step, on the devices, in memory of its own: the model given is not donated."""
-    memory = objective.remember(_abstract_batch(model, batch_size))
+    memory = objective.remember(abstract_batch(model.image_size, batch_size))
     whole = training.init_state(optimizer, model, average=average)
     whole = jax.device_put(jax.tree.map(jax.numpy.array, whole), _mesh.replicated(mesh))
     return whole._replace(memory=jax.device_put(memory, _mesh.sharded(mesh)))
 
 
-def _abstract_batch(model: Model, rows: int) -> Batch:
-    numbers, size = jax.ShapeDtypeStruct((rows,), np.int32), model.image_size
+def abstract_batch(image_size: int, rows: int) -> Batch:
+    """A batch of shapes.
+
+    Args:
+        image_size: side of the images in pixels.
+        rows: how many.
+    """
+    numbers = jax.ShapeDtypeStruct((rows,), np.int32)
     fields: dict[str, Any] = dict.fromkeys(("label", "target", "id", "source_id"), numbers)
-    image = jax.ShapeDtypeStruct((rows, size, size, 3), np.float32)
+    image = jax.ShapeDtypeStruct((rows, image_size, image_size, 3), np.float32)
     return Batch(image=image, mask=jax.ShapeDtypeStruct((rows,), bool), extra={}, **fields)  # pyright: ignore[reportArgumentType]
 
 
