@@ -75,9 +75,7 @@ def theirs(name: str, model: Any, kind: str, images: np.ndarray, labels: np.ndar
     target = torch.tensor(labels.astype(np.int64)).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
     features: list[Any] = []
-    last = list(network.network.layer3 if hasattr(network.network, "layer3") else network.network.children())[-1]
-    if hasattr(network.network, "layer4"):
-        last = network.network.layer4[-1]
+    last = getattr(network.network, "layer4", network.network.layer3)[-1]
     last.register_forward_hook(lambda module, inputs, output: features.append(output))
 
     def forward(batch: Any) -> Any:

@@ -116,7 +116,7 @@ def _checksums(arrays: Any) -> dict[str, int]:
     """Checksums of the arrays that are whole on this host, by their places in the tree."""
     leaves = jax.tree_util.tree_leaves_with_path(arrays)
     return {
-        jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(np.asarray(leaf)).tobytes())
+        jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data)
         for path, leaf in leaves
         if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated
     }

@@ -1,6 +1,7 @@
 """One training of one network: the loop, its evaluations, the weights, the page."""
 
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Callable
@@ -75,9 +76,10 @@ def run_fit(
     }
     _first_host_first(lambda: workdir.claim(identity, provenance(mesh, fit, knobs or {}, recipe_text), fresh=fresh))
     if not workdir.finished(STAGE):
-        trained = _train(fit, workdir, built, source, held_out, mesh, log_ids, profile)
+        trained, found = _train(fit, workdir, built, source, held_out, mesh, log_ids, profile)
         model = fit.finish(trained.averaged) if fit.finish else trained.averaged
-        found = evaluated(fit, model, held_out, mesh) if held_out else {}
+        if held_out and not found:
+            found = evaluated(fit, model, held_out, mesh)
         if jax.process_index() == 0:
             _save(workdir, model, trained, found, fit)
             announce(_said(fit, trained))
@@ -125,7 +127,8 @@ def _train(
     mesh: Mesh,
     log_ids: bool,
     profile: tuple[int, int] | None,
-) -> Trained:
+) -> tuple[Trained, dict[str, np.ndarray]]:
+    """What was trained, and what the evaluation of the last step found; nothing where there are none on the way."""
     batches = data.training_batches(
         source,
         batch_size=fit.batch_size,
@@ -137,22 +140,22 @@ def _train(
         num_workers=fit.num_workers,
     )
 
-    def accuracies(model: Model) -> dict[str, float]:
-        if held_out is None:
-            return {}
-        finished = fit.finish(model) if fit.finish else model
-        return {name: float(right.mean()) for name, right in evaluated(fit, finished, held_out, mesh).items()}
+    found: dict[str, np.ndarray] = {}
+
+    def accuracies(images: Source, model: Model) -> dict[str, float]:
+        found.update(evaluated(fit, fit.finish(model) if fit.finish else model, images, mesh))
+        return {name: float(right.mean()) for name, right in found.items()}
 
     watch = Watch(
         num_points=fit.num_points,
-        evaluate=accuracies if fit.evaluate_every else None,
+        evaluate=functools.partial(accuracies, held_out) if held_out and fit.evaluate_every else None,
         evaluate_every=fit.evaluate_every,
         events=True,
         log_ids=log_ids,
         profile=profile,
     )
     try:
-        return train_resumably(
+        trained = train_resumably(
             _key(fit, 0),
             built,
             batches,
@@ -169,6 +172,7 @@ def _train(
         )
     finally:
         batches.close()
+    return trained, found
 
 
 def _save(workdir: WorkDir, model: Model, trained: Trained, found: dict[str, np.ndarray], fit: Fit) -> None:
@@ -182,10 +186,10 @@ def _save(workdir: WorkDir, model: Model, trained: Trained, found: dict[str, np.
 
 
 def _said(fit: Fit, trained: Trained) -> str:
-    seconds, waiting, steps = trained.speed
-    if not steps:
+    readings = trained.speed.readings(fit.batch_size)
+    if not readings:
         return "trained."
-    return f"trained: {fit.batch_size * steps / seconds:,.0f} images/s, {waiting / seconds:.1%} of the time waiting for them."
+    return f"trained: {readings['images_per_second']:,.0f} images/s, {readings['waiting']:.1%} of the time waiting for them."
 
 
 def _check(fit: Fit, model: Model, source: Source, held_out: Source | None, mesh: Mesh) -> None:

@@ -36,6 +36,12 @@ class Speed(NamedTuple):
     waiting: float
     num_steps: int
 
+    def readings(self, batch_size: int) -> dict[str, float]:
+        """Images a second, and the share of the time that was spent waiting for them; nothing before the second step."""
+        if not self.num_steps:
+            return {}
+        return {"images_per_second": batch_size * self.num_steps / self.seconds, "waiting": self.waiting / self.seconds}
+
 
 class Trained(NamedTuple):
     """What a training ends with.
@@ -126,7 +132,7 @@ def train_resumably(
     state = _begin(objective, optimizer, model, mesh, batch_size, average=options.ema_decay is not None)
     every, point = max(1, num_steps // num_checkpoints), max(1, num_steps // watch.num_points)
     serial = mesh.size > 1 and _mesh.prefers_unrolled(mesh)
-    clock = _Clock(batch_size)
+    clock = _Clock()
     recent: list[dict[str, Any]] = []
     with Checkpoints(workdir.folder(f"checkpoints/{name}")) as checkpoints, stop_requests() as asked_to_stop:
         restored = checkpoints.restore(_arrays(state))
@@ -146,7 +152,7 @@ def train_resumably(
                         jax.block_until_ready(metrics)
                     recent.append(metrics)
                     if number % point == 0 or number == num_steps:
-                        logs.metrics.write(number, means(recent), **clock.readings())
+                        logs.metrics.write(number, means(recent), **clock.speed.readings(batch_size))
                         recent = []
                 if logs.ids is not None:
                     logs.ids.write(number, {"ids": np.asarray(host.id).tolist()})
@@ -170,9 +176,8 @@ def train_resumably(
 class _Clock:
     """Times what happens while it is entered; the first time, which compiles, does not count."""
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self) -> None:
         self.speed = Speed(0.0, 0.0, 0)
-        self._batch_size = batch_size
         self._waited = self._begun = 0.0
         self._is_first = True
 
@@ -192,11 +197,6 @@ class _Clock:
         batch = next(batches)
         self._waited = time.perf_counter() - begun
         return batch
-
-    def readings(self) -> dict[str, float]:
-        """Images a second, and the share of the time that was spent waiting for them; nothing before the second step."""
-        seconds, waiting, steps = self.speed
-        return {"images_per_second": self._batch_size * steps / seconds, "waiting": waiting / seconds} if steps else {}
 
 
 def _begin(

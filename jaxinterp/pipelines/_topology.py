@@ -23,23 +23,24 @@ class Chip(NamedTuple):
         bandwidth: of its memory, bytes a second.
         memory: bytes.
         links: bytes a second to other chips, over all links in both directions.
+        cores: each of which is a device.
     """
 
     flops: float
     bandwidth: float
     memory: float
     links: float
+    cores: int = 1
 
 
 CHIPS = {
-    "v4": Chip(275e12, 1228e9, 32 * 2**30, 300e9),
+    "v4": Chip(275e12, 1228e9, 32 * 2**30, 300e9, cores=2),
     "v5e": Chip(197e12, 819e9, 16 * 2**30, 200e9),
     "v5p": Chip(459e12, 2765e9, 95 * 2**30, 600e9),
     "v6e": Chip(918e12, 1640e9, 32 * 2**30, 448e9),
 }
 """Kind -> figures, from the pages "TPU v4", "TPU v5e", "TPU v5p" and "TPU v6e" of the documentation of Google Cloud."""
 
-_CORES = {"v4": 2, "v5p": 1, "v5e": 1, "v6e": 1}
 _KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
@@ -195,7 +196,7 @@ def predict(compiled: Compiled, kind: str) -> Predicted:
         compiled: of a step.
         kind: of chip, a key of `CHIPS`.
     """
-    chip, cores = CHIPS[kind], _CORES[kind]
+    chip, cores = CHIPS[kind], CHIPS[kind].cores
     compute, memory = (work * cores / rate for work, rate in ((compiled.flops, chip.flops), (compiled.traffic, chip.bandwidth)))
     share = (compiled.num_devices - 1) / compiled.num_devices
     sent = sum((2 if one.kind == "all-reduce" else 1) * share * one.size for one in compiled.collectives)
@@ -213,7 +214,7 @@ def topology_lines(fit: Fit, topology: str) -> list[str]:
     kind = topology.partition(":")[0]
     mesh = pod_mesh(topology)
     compiled, _ = compile_step(fit, mesh)
-    chip, times, cores = CHIPS[kind], predict(compiled, kind), _CORES[kind]
+    chip, times, cores = CHIPS[kind], predict(compiled, kind), CHIPS[kind].cores
     needed, rows = (compiled.arguments + compiled.temporaries) * cores, fit.batch_size * cores // mesh.size
     lines = [
         f"{topology}: {mesh.size // cores} chips, {fit.batch_size:,} images a step, {rows} a chip",

@@ -6,22 +6,11 @@ import optax
 import pytest
 
 from jaxinterp import attacks, training
-from tests.attacks.toys import conv_model, make_batch
 from tests.training.toys import KEY, moved_by, normalised_model, outcome, same
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 FGSM = attacks.fgsm(8 / 255)
-
-
-@pytest.fixture
-def model():
-    return conv_model(dtype=np.float64)
-
-
-@pytest.fixture
-def batch():
-    return make_batch(8, dtype=np.float64)
 
 
 evaluated = jax.jit(lambda model, images: model(images))

@@ -9,25 +9,10 @@ import optax
 import pytest
 
 from jaxinterp import _mesh, attacks, models, training
-from tests.attacks.toys import conv_model, make_batch
+from tests.attacks.toys import make_batch
+from tests.training.toys import KEY, same
 
-KEY = jax.random.key(0)
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-@pytest.fixture
-def model():
-    return conv_model(dtype=np.float64)
-
-
-@pytest.fixture
-def batch():
-    return make_batch(8, dtype=np.float64)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def after(model, batch, *, devices=None, objective=None, steps=2, **options):
@@ -48,10 +33,6 @@ def after(model, batch, *, devices=None, objective=None, steps=2, **options):
     for _ in range(steps):
         state, metrics = step(KEY, state, batch)
     return jax.device_get(state), jax.device_get(metrics)
-
-
-def same(first, second):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), first, second)
 
 
 @pytest.mark.parametrize("unroll", [True, False])

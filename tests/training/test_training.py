@@ -11,20 +11,9 @@ from jax.sharding import PartitionSpec
 
 from jaxinterp import _mesh, attacks, training
 from jaxinterp.training._step import _varying
-from tests.attacks.toys import conv_model, make_batch
 from tests.training.toys import KEY, same
 
 pytestmark = pytest.mark.usefixtures("float64")
-
-
-@pytest.fixture
-def model():
-    return conv_model(dtype=np.float64)
-
-
-@pytest.fixture
-def batch():
-    return make_batch(8, dtype=np.float64)
 
 
 def gradient(objective, model, batch):
