@@ -25,6 +25,9 @@ def cifar10_network(
     distance_weight: float = 2e4,
     epsilon: float = 4 / 255,
     num_restarts: int = 1,
+    black_box: str | None = None,
+    standard_images: int = 0,
+    num_concept_images: int = 0,
     num_held_out: int | None = None,
     num_robustness: int = 500,
     num_traced: int = 120,
@@ -43,6 +46,10 @@ def cifar10_network(
         distance_weight: lambda of the attack.
         epsilon: of FGSM and PGD in the table of accuracies, in [0, 1] units.
         num_restarts: random starts of PGD.
+        black_box: weights of a ResNet-56, whose adversarial images are tried on the network too; none by default.
+        standard_images: test images of the standard evaluation at epsilon; 0 leaves it out.
+        num_concept_images: pictures of the concept world, at 32 px, over which the units are dissected; CIFAR has no concept
+            labels. 0 leaves it out.
         num_held_out: so many test images, spread evenly; all by default.
         num_robustness: how many of these are attacked for the table of accuracies.
         num_traced: adversarial images that are traced.
@@ -52,6 +59,9 @@ def cifar10_network(
     def analysed() -> data.Source:
         everything = data.cifar10(images, "train")
         return data.subset(everything, range(0, len(everything), 2))
+
+    def drawn() -> data.Source:
+        return data.concept_world(seed=seed, num_images=num_concept_images, image_size=32)
 
     def held_out() -> data.Source:
         everything = data.cifar10(images, "test")
@@ -80,7 +90,16 @@ def cifar10_network(
         ),
         num_attacked=num_attacked,
         num_targets=num_targets,
-        robustness=pipelines.Robustness(epsilon=epsilon, num_images=num_robustness, num_restarts=num_restarts),
+        robustness=pipelines.Robustness(
+            epsilon=epsilon,
+            num_images=num_robustness,
+            num_restarts=num_restarts,
+            transferred_from=(lambda: models.cifar_resnet56(weights=black_box)) if black_box else None,
+        ),
+        standard=pipelines.Standard(epsilon=epsilon, num_images=standard_images) if standard_images else None,
+        dissection=pipelines.Dissection(source=drawn, adversarial=False, label_size=32, num_null_draws=200)
+        if num_concept_images
+        else None,
         num_traced=num_traced,
         seed=seed,
     )

@@ -15,6 +15,9 @@ from jaxinterp.pipelines._context import NORMAL, Run, progress
 from jaxinterp.pipelines._passes import outputs
 from jaxinterp.pipelines._study import Robustness
 
+TRANSFERRED = "transferred"
+"""What accuracies on another network's adversarial images are called."""
+
 
 def inspect(run: Run) -> None:
     """Accuracy of every member on the held-out images and on their backgrounds alone."""
@@ -36,12 +39,16 @@ def evaluate(run: Run, phase: str) -> None:
     source = run.some_held_out(settings.num_images)
     arrays = {}
     for member, model in zip(run.study.members, run.models(phase), strict=True):
-        for name, attack in attack_kinds(settings).items():
-            title = f"evaluate {phase} {member.name} {name}"
-            size = run.rounded(run.study.batch_size)
-            arrays[f"{member.name}/{name}"] = ranks(
-                run.key(2), model, source, attack, mesh=run.mesh, batch_size=size, title=title
-            )
+        found = ranks_under(
+            run.key(2),
+            model,
+            source,
+            settings,
+            mesh=run.mesh,
+            batch_size=run.rounded(run.study.batch_size),
+            title=f"evaluate {phase} {member.name}",
+        )
+        arrays |= {f"{member.name}/{name}": rank for name, rank in found.items()}
     values = {
         "epsilon": settings.epsilon,
         "num_steps": settings.num_steps,
@@ -51,14 +58,56 @@ def evaluate(run: Run, phase: str) -> None:
     run.workdir.save(f"evaluate.{phase}", values, arrays)
 
 
+def ranks_under(
+    key: jax.Array, model: Model, source: Source, settings: Robustness, *, mesh: Mesh, batch_size: int, title: str
+) -> dict[str, np.ndarray]:
+    """The ranks of the true classes by what was done to the images, see `ranks`.
+
+    Args:
+        key: of the attacks.
+        model: the network, on every device.
+        source: the images.
+        settings: which attacks.
+        mesh: the devices.
+        batch_size: images in a batch; the devices divide it.
+        title: of the progress bars.
+
+    Returns:
+        `[n]` under "clean", "fgsm", "pgd" and, where the settings name a black box, "transferred".
+    """
+    other = _black_box(settings, mesh, model)
+    found = {}
+    for name, attack in _attacks(settings).items():
+        seen = other if name == TRANSFERRED else model
+        found[name] = ranks(
+            key, model, source, attack, attacked=seen, mesh=mesh, batch_size=batch_size, title=f"{title} {name}"
+        )
+    return found
+
+
 @functools.lru_cache(maxsize=8)
-def attack_kinds(settings: Robustness) -> dict[str, Attack | None]:
+def _attacks(settings: Robustness) -> dict[str, Attack | None]:
     """The attacks of the table, the same objects for every phase, so that what was compiled for them is used again."""
     step_size = 2.5 * settings.epsilon / settings.num_steps
     pgd = attacks.pgd(settings.epsilon, step_size=step_size, num_steps=settings.num_steps)
     if settings.num_restarts > 1:
         pgd = attacks.with_restarts(pgd, settings.num_restarts)
-    return {"clean": None, "fgsm": attacks.fgsm(settings.epsilon), "pgd": pgd}
+    found: dict[str, Attack | None] = {"clean": None, "fgsm": attacks.fgsm(settings.epsilon), "pgd": pgd}
+    if settings.transferred_from is not None:
+        found[TRANSFERRED] = attacks.mi_fgsm(settings.epsilon)
+    return found
+
+
+def _black_box(settings: Robustness, mesh: Mesh, model: Model) -> Model | None:
+    """The network whose adversarial images are tried on `model`, on every device."""
+    if settings.transferred_from is None:
+        return None
+    other = settings.transferred_from()
+    for name in ("image_size", "num_classes"):
+        expected, got = getattr(model, name), getattr(other, name)
+        if expected != got:
+            raise ValueError(f"expected transferred_from= a network of {name} {expected}, as the attacked one has, got {got}.")
+    return jax.device_put(other, _mesh.replicated(mesh))
 
 
 def _accuracy(run: Run, model: Model, layer: str, source: Source, title: str) -> float:
@@ -66,7 +115,15 @@ def _accuracy(run: Run, model: Model, layer: str, source: Source, title: str) ->
 
 
 def ranks(
-    key: jax.Array, model: Model, source: Source, attack: Attack | None, *, mesh: Mesh, batch_size: int, title: str
+    key: jax.Array,
+    model: Model,
+    source: Source,
+    attack: Attack | None,
+    *,
+    attacked: Model | None = None,
+    mesh: Mesh,
+    batch_size: int,
+    title: str,
 ) -> np.ndarray:
     """How many classes have a higher logit than the true one, image by image: top-1 is rank 0, top-5 below 5.
 
@@ -75,6 +132,7 @@ def ranks(
         model: the network, on every device.
         source: the images.
         attack: on them; None for clean images.
+        attacked: the network that the attack sees; the same one by default.
         mesh: the devices.
         batch_size: images in a batch; the devices divide it.
         title: of the progress bar.
@@ -82,7 +140,7 @@ def ranks(
     found, masks = [], []
     for host_batch in progress(data.batches(source, batch_size=batch_size, read_concepts=False), title=title):
         batch = jax.device_put(host_batch, _mesh.sharded(mesh))
-        images = batch.image if attack is None else attacks.run_batch(attack, model, batch, key=key).adversarial
+        images = batch.image if attack is None else attacks.run_batch(attack, attacked or model, batch, key=key).adversarial
         found.append(_whole(_rank(model, images, batch.label), mesh))
         masks.append(host_batch.mask)
     return np.concatenate([np.asarray(rank) for rank in found])[np.concatenate(masks)]

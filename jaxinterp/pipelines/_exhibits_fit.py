@@ -14,6 +14,7 @@ _TITLES = {
     "clean_attacked": "clean, the attacked images",
     "fgsm": "under FGSM",
     "pgd": "under PGD",
+    "transferred": "attacked on another network",
 }
 
 

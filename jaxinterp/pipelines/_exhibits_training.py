@@ -4,6 +4,7 @@ import numpy as np
 
 from jaxinterp import metrics, report
 from jaxinterp.pipelines._context import ROBUST
+from jaxinterp.pipelines._evaluation import TRANSFERRED
 from jaxinterp.pipelines._results import Results
 
 KINDS = ("clean", "fgsm", "pgd")
@@ -37,10 +38,11 @@ def correct(results: Results, phase: str, member: str, kind: str, *, top: int = 
 
 def _table_two(results: Results, settings: dict) -> report.Table:
     rows = []
+    transferred = (TRANSFERRED,) if results.run.study.robustness and results.run.study.robustness.transferred_from else ()
     for phase in results.phases("evaluate"):
         for member in results.members:
             cells: list[str] = []
-            for kind in KINDS:
+            for kind in (*KINDS, *transferred):
                 right = correct(results, phase, member.name, kind)
                 interval = metrics.wilson_interval(float(right.sum()), float(len(right)))
                 five = 100 * correct(results, phase, member.name, kind, top=5).mean()
@@ -49,8 +51,10 @@ def _table_two(results: Results, settings: dict) -> report.Table:
                 )
             fgsm, pgd = (100 * correct(results, phase, member.name, kind).mean() for kind in KINDS[1:])
             rows.append((results.title(member.name, phase), *cells, "yes" if fgsm - pgd > 10 else "no"))
-    columns = ("network", "clean", "FGSM", f"PGD-{settings['num_steps']}", "masking suspected")
+    columns = ("network", "clean", "FGSM", f"PGD-{settings['num_steps']}", *transferred, "masking suspected")
     caption = "Top-1 / top-5 accuracy in per cent, with the 95 % interval of top-1."
+    if transferred:
+        caption += " Transferred: on images attacked on another network."
     return report.Table("Accuracy", columns, tuple(rows), caption=caption, paper="Answers Table 2 of the journal version")
 
 

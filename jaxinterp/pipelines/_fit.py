@@ -15,7 +15,7 @@ from jaxinterp import _mesh, data, metrics, models, report
 from jaxinterp._base import Model
 from jaxinterp.data import Source
 from jaxinterp.pipelines._context import evenly
-from jaxinterp.pipelines._evaluation import attack_kinds, ranks
+from jaxinterp.pipelines._evaluation import ranks, ranks_under
 from jaxinterp.pipelines._exhibits_fit import fit_page
 from jaxinterp.pipelines._fit_settings import Fit
 from jaxinterp.pipelines._identity import describe
@@ -99,22 +99,20 @@ def evaluated(fit: Fit, model: Model, held_out: Source, mesh: Mesh) -> dict[str,
         mesh: the devices.
 
     Returns:
-        `[n]` bool under "clean"; with attacks also under "clean_attacked", the clean ones of those attacked, "fgsm", "pgd".
+        `[n]` bool under "clean"; with attacks also under "clean_attacked", the clean ones of those attacked, and
+        what else `ranks_under` has.
     """
     model = jax.device_put(model, _mesh.replicated(mesh))
     size = -(-min(_EVALUATED_AT_ONCE, len(held_out)) // mesh.size) * mesh.size
 
-    def right(name: str, images: Source, attack: Any) -> np.ndarray:
-        found = ranks(_key(fit, 1), model, images, attack, mesh=mesh, batch_size=size, title=f"evaluate {name}")
-        return found < 1
-
-    answers = {"clean": right("clean", held_out, None)}
+    answers = {
+        "clean": ranks(_key(fit, 1), model, held_out, None, mesh=mesh, batch_size=size, title="evaluate clean") < 1,
+    }
     if fit.robustness is not None:
         chosen = evenly(fit.robustness.num_images, len(held_out))
         some = data.subset(held_out, chosen.tolist())
-        answers["clean_attacked"] = answers["clean"][chosen]
-        attacked = {name: attack for name, attack in attack_kinds(fit.robustness).items() if attack is not None}
-        answers |= {name: right(name, some, attack) for name, attack in attacked.items()}
+        found = ranks_under(_key(fit, 1), model, some, fit.robustness, mesh=mesh, batch_size=size, title="evaluate")
+        answers |= {"clean_attacked" if name == "clean" else name: rank < 1 for name, rank in found.items()}
     return answers
 
 

@@ -70,6 +70,8 @@ class Robustness:
         num_images: how many held-out images are attacked.
         num_steps: of PGD.
         num_restarts: random starts of PGD; an image counts as right only if it is after all of them.
+        transferred_from: builds another network, whose adversarial images (MI-FGSM, ten steps, the same radius) are tried too:
+            accuracy under a black box. It sees images of the same size and knows the same classes. None leaves it out.
 
     Raises:
         ValueError: epsilon outside (0, 1], or less than one start.
@@ -79,6 +81,7 @@ class Robustness:
     num_images: int
     num_steps: int = 20
     num_restarts: int = 1
+    transferred_from: Callable[[], Model] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.epsilon <= 1:

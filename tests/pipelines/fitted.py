@@ -1,5 +1,7 @@
 """One training in seconds: a tiny network on a handful of drawn images. For tests; its figures mean nothing."""
 
+import functools
+
 import numpy as np
 import optax
 
@@ -37,7 +39,11 @@ def fitted(*, num_steps: int = 6, batch_size: int = 8, held_out: bool = True, se
         optimizer=optax.adam(1e-2),
         num_steps=num_steps,
         batch_size=batch_size,
-        robustness=pipelines.Robustness(epsilon=4 / 255, num_images=7, num_steps=2) if held_out else None,
+        robustness=pipelines.Robustness(
+            epsilon=4 / 255, num_images=7, num_steps=2, transferred_from=functools.partial(conv_model, seed + 1)
+        )
+        if held_out
+        else None,
         evaluate_every=3 if held_out else None,
         augment=data.random_flip(),
         options=training.StepOptions(ema_decay=0.9),

@@ -1,5 +1,6 @@
 """One training from the command line: its files, its page, its errors, and several hosts."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -14,8 +15,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from jaxinterp import _mesh, attacks, data, models, pipelines
 from jaxinterp.cli import STOPPED, main
+from jaxinterp.pipelines._context import evenly
+from jaxinterp.pipelines._fit import evaluated
 from jaxinterp.pipelines._training_log import read_log
+from tests.attacks.toys import SIZE, conv_model
 from tests.pipelines.fitted import fitted
 
 RECIPE = str(pathlib.Path(__file__).parent / "fitted.py")
@@ -37,12 +42,12 @@ def test_files_and_page(done):
     weights = load_file(done / "weights" / "network.safetensors")
     assert sum(array.size for array in weights.values()) == sum(leaf.size for leaf in jax.tree.leaves(fitted().build().params))
     values = json.loads((done / "stages" / "fit.json").read_text())
-    assert values["num_images"] == {"clean": 11, "clean_attacked": 7, "fgsm": 7, "pgd": 7}
+    assert values["num_images"] == {"clean": 11, "clean_attacked": 7, "fgsm": 7, "pgd": 7, "transferred": 7}
     assert [line["step"] for line in values["history"]] == [2, 4, 6]
     assert [line["step"] for line in values["evaluations"]] == [3, 6]
     assert values["evaluations"][-1]["pgd"] == values["accuracy"]["pgd"]["estimate"]
     page = (done / "index.html").read_text()
-    for words in ("under PGD", "95 % interval", "averaged weights", "feature distance"):
+    for words in ("under PGD", "attacked on another network", "95 % interval", "averaged weights", "feature distance"):
         assert words in page
     assert list((done / "events" / "network" / "metrics").glob("events*"))
     assert len(read_log(done / "logs" / "network.ids.jsonl")) == 6
@@ -64,6 +69,30 @@ def test_the_same_line_again_does_nothing_and_another_is_refused(done, capsys):
     assert (done / "weights" / "network.safetensors").stat().st_mtime_ns == before
     assert train(done, "--num-steps", "7") == 2
     assert "is the work directory of another recipe: knobs.num_steps was 6, now 7" in capsys.readouterr().err
+
+
+def _held_out(fit):
+    assert fit.held_out is not None
+    return fit.held_out()
+
+
+def test_a_black_box_must_see_the_same_images_and_classes():
+    other = models.at_size(conv_model(1), 2 * SIZE)
+    settings = pipelines.Robustness(epsilon=4 / 255, num_images=7, transferred_from=lambda: other)
+    fit = dataclasses.replace(fitted(), robustness=settings)
+    with pytest.raises(ValueError, match=f"expected transferred_from= a network of image_size {SIZE}, .* got {2 * SIZE}"):
+        evaluated(fit, fit.build(), _held_out(fit), _mesh.data_mesh(1))
+
+
+def test_accuracy_under_a_black_box_is_that_on_its_adversarial_images():
+    """The attack sees the other network; the one that is measured sees the attack's answers."""
+    fit, mesh = fitted(), _mesh.data_mesh(1)
+    model, other, held_out = fit.build(), conv_model(1), _held_out(fit)
+    found = evaluated(fit, model, held_out, mesh)["transferred"]
+    some = data.subset(held_out, evenly(7, 11).tolist())
+    batch = next(data.batches(some, batch_size=7))
+    answer = attacks.run_batch(attacks.mi_fgsm(4 / 255), other, batch, key=jax.random.key(0)).adversarial
+    np.testing.assert_array_equal(found, np.asarray(model(answer)[0]).argmax(axis=1) == batch.label)
 
 
 @pytest.mark.parametrize(
