@@ -15,8 +15,13 @@ _EPILOG = """The recipe is a Python file; what follows it sets its knobs, such a
 Running the same line again resumes. Exit code 2: the input cannot be used; 143: stopped by SIGTERM, and saved; 1: else."""
 
 
-FACTORS = "factors"
-"""The verb of recipes that build `pipelines.Factors`."""
+FACTORS, COMPARE = "factors", "compare"
+"""The verbs of recipes that build `pipelines.Factors` and `pipelines.Comparison`."""
+
+_OTHERS = {
+    FACTORS: "train networks in conditions, and compare what their units answer to",
+    COMPARE: "train networks in several ways from several seeds, and measure all of them alike",
+}
 
 STOPPED = 143
 """The exit code after SIGTERM, when what was trained is saved: that of a process which the signal ended."""
@@ -61,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="jaxinterp", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for name, purpose in {**VERBS, FACTORS: "train networks in conditions, and compare what their units answer to"}.items():
+    for name, purpose in {**VERBS, **_OTHERS}.items():
         verb = verbs.add_parser(name, help=purpose, description=purpose, epilog=_EPILOG)
         verb.add_argument("recipe", help="a Python file such as configs/quickstart.py")
         verb.add_argument("--workdir", required=True, help="folder of this run; rerunning resumes it")
@@ -93,11 +98,13 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
         _join_hosts(known)
     from jaxinterp import _mesh
     from jaxinterp.pipelines import (
+        Comparison,
         Factors,
         Fit,
         Run,
         WorkDir,
         card_texts,
+        run_comparison,
         run_factors,
         run_fit,
         run_study,
@@ -113,9 +120,10 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
         workdir, asked = WorkDir(known.workdir), {"fresh": known.fresh, "log_ids": known.log_ids, "profile": profile}
         print(run_fit(study, workdir, mesh=mesh, knobs=knobs, recipe_text=text, **asked))
         return
-    if isinstance(study, Factors):
-        mesh = _mesh.data_mesh(known.devices)
-        print(run_factors(study, WorkDir(known.workdir), mesh=mesh, knobs=knobs, recipe_text=text, fresh=known.fresh))
+    if isinstance(study, Factors | Comparison):
+        asked = {"mesh": _mesh.data_mesh(known.devices), "knobs": knobs, "recipe_text": text, "fresh": known.fresh}
+        workdir = WorkDir(known.workdir)
+        print(run_factors(study, workdir, **asked) if isinstance(study, Factors) else run_comparison(study, workdir, **asked))
         return
     stages_of(study, known.verb)
     workdir = WorkDir(known.workdir)
@@ -130,9 +138,14 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
 
 def _check_verb(built: Any, verb: str) -> None:
     """Raises `ValueError` where a verb does not run what a recipe built."""
-    from jaxinterp.pipelines import Factors, Fit
+    from jaxinterp.pipelines import Comparison, Factors, Fit
 
-    kinds = ((Factors, "factors", (FACTORS,)), (Fit, "one training", ("train",)), (object, "a study", tuple(VERBS)))
+    kinds = (
+        (Factors, "factors", (FACTORS,)),
+        (Comparison, "a comparison", (COMPARE,)),
+        (Fit, "one training", ("train",)),
+        (object, "a study", tuple(VERBS)),
+    )
     name, fitting = next((name, verbs) for kind, name, verbs in kinds if isinstance(built, kind))
     if verb not in fitting:
         raise ValueError(f"expected a recipe that fits the verb {verb!r}, got one of {name}; write jaxinterp {fitting[0]}.")

@@ -7,23 +7,27 @@ import inspect
 import io
 import pathlib
 import re
+import sys
 from collections.abc import Callable
 from typing import Any, cast
 
 from jaxinterp._base import did_you_mean
-from jaxinterp.pipelines import Factors, Fit, Study
+from jaxinterp.pipelines import Comparison, Factors, Fit, Study
+
+Recipe = Study | Factors | Comparison | Fit
+"""What a recipe builds."""
 
 _FRACTION = re.compile(r"^\s*(-?\d+(?:\.\d*)?)\s*/\s*(\d+(?:\.\d*)?)\s*$")
 
 
-def load_recipe(path: str) -> Callable[..., Study | Factors | Fit]:
-    """The recipe of a file: its function of the same name as the file.
+def load_recipe(path: str) -> Callable[..., Recipe]:
+    """The recipe of a file: its function of the same name as the file. It may import the files beside it, as a script may.
 
     Args:
         path: of a Python file.
 
     Returns:
-        A function of keyword arguments that returns a `Study`, `Factors` or a `Fit`.
+        A function of keyword arguments that returns a `Study`, `Factors`, a `Comparison` or a `Fit`.
 
     Raises:
         ValueError: no such file, or no such function in it.
@@ -36,11 +40,16 @@ def load_recipe(path: str) -> Callable[..., Study | Factors | Fit]:
     if spec is None or spec.loader is None:
         raise ValueError(f"expected a Python file as recipe, got {path}; name one that ends in .py.")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    beside = str(file.resolve().parent)
+    sys.path.insert(0, beside)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(beside)
     recipe = getattr(module, file.stem, None)
     if not callable(recipe):
         raise ValueError(f"expected a function {file.stem}() in {path}, got none; give the recipe the name of its file.")
-    return cast("Callable[..., Study | Factors | Fit]", recipe)
+    return cast("Callable[..., Recipe]", recipe)
 
 
 def parse_knobs(recipe: Callable[..., Any], arguments: list[str]) -> dict[str, Any]:

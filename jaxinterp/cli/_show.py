@@ -8,10 +8,11 @@ from typing import Any
 import jax
 
 from jaxinterp import models
-from jaxinterp.pipelines import Factors, Fit, Member, Study, stages_of, topology_lines
+from jaxinterp.cli._recipe import Recipe
+from jaxinterp.pipelines import Comparison, Factors, Fit, Member, stages_of, topology_lines
 
 
-def show(recipe: Callable[..., Study | Factors | Fit], knobs: dict[str, Any], *, topology: str | None = None) -> str:
+def show(recipe: Callable[..., Recipe], knobs: dict[str, Any], *, topology: str | None = None) -> str:
     """A recipe's purpose, knobs, stages, members and layers as text; shapes only, no weight is read.
 
     Args:
@@ -39,6 +40,14 @@ def show(recipe: Callable[..., Study | Factors | Fit], knobs: dict[str, Any], *,
             for one in study.conditions
         ]
         members = [Member(one.name, one.build, one.layers[-1]) for one in study.conditions if one.build is not None]
+    elif isinstance(study, Comparison):
+        lines += ["", "contenders"]
+        lines += [f"  {one.name}, seeds {', '.join(map(str, study.seeds))}" for one in study.contenders]
+        members = [
+            Member(one.name, one.fit(study.seeds[0]).build, one.study(study.seeds[0], "").members[0].layer)
+            for one in study.contenders
+            if one.fit is not None
+        ]
     elif isinstance(study, Fit):
         lines += ["", f"{study.num_steps:,} steps of {study.batch_size:,} images"]
         members = [Member("network", study.build, "")]

@@ -2,6 +2,8 @@
 
 from jaxinterp.metrics._ablation import AblationEffect as AblationEffect
 from jaxinterp.metrics._ablation import ablation_effect as ablation_effect
+from jaxinterp.metrics._auroc import auroc as auroc
+from jaxinterp.metrics._auroc import auroc_difference as auroc_difference
 from jaxinterp.metrics._average_precision import PreciseConcepts as PreciseConcepts
 from jaxinterp.metrics._average_precision import PrecisionNull as PrecisionNull
 from jaxinterp.metrics._average_precision import average_precision as average_precision
@@ -39,10 +41,10 @@ from jaxinterp.metrics._hierarchy import hierarchy as hierarchy
 from jaxinterp.metrics._hierarchy import read_hierarchy as read_hierarchy
 from jaxinterp.metrics._intervals import Discoveries as Discoveries
 from jaxinterp.metrics._intervals import Interval as Interval
-from jaxinterp.metrics._intervals import auroc as auroc
 from jaxinterp.metrics._intervals import benjamini_hochberg as benjamini_hochberg
 from jaxinterp.metrics._intervals import bootstrap_difference as bootstrap_difference
 from jaxinterp.metrics._intervals import bootstrap_interval as bootstrap_interval
+from jaxinterp.metrics._intervals import mean_interval as mean_interval
 from jaxinterp.metrics._intervals import proportion_interval as proportion_interval
 from jaxinterp.metrics._intervals import wilson_interval as wilson_interval
 from jaxinterp.metrics._label_stability import LabelStability as LabelStability

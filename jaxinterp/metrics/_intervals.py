@@ -104,42 +104,6 @@ def bootstrap_difference(
     return _ratio_interval(rng, difference, len(counts[0]), level, num_draws)
 
 
-def auroc(
-    rng: np.random.Generator,
-    scores: Num[np.ndarray, " n"],
-    positive: Bool[np.ndarray, " n"],
-    clusters: Shaped[np.ndarray, " n"],
-    *,
-    level: float = 0.95,
-    num_draws: int = 500,
-) -> Interval:
-    """Area under the ROC curve: the probability that a positive example scores above a negative one, ties one half.
-
-    Args:
-        rng: source of the bootstrap draws.
-        scores: higher means more likely positive.
-        positive: the truth.
-        clusters: cluster of each example.
-        level: coverage aimed at.
-        num_draws: bootstrap draws; those without both kinds are left out.
-
-    Raises:
-        ValueError: as `bootstrap_interval`, or only one kind of example.
-    """
-    from sklearn.metrics import roc_auc_score
-
-    _check(scores, clusters, level)
-    if positive.all() or not positive.any():
-        raise ValueError(f"expected positive and negative examples, got {positive.sum()} positive of {len(positive)}.")
-    names, index = np.unique(clusters, return_inverse=True)
-    draws = []
-    for _ in range(num_draws if len(names) > 1 else 0):
-        weights = cluster_weights(rng, len(names))[index]
-        if weights[positive].any() and weights[~positive].any():
-            draws.append(float(roc_auc_score(positive, scores, sample_weight=weights)))
-    return Interval(float(roc_auc_score(positive, scores)), *_percentiles(np.asarray(draws), level))
-
-
 def wilson_interval(successes: float | int, trials: float | int, *, level: float = 0.95) -> Interval:
     """Proportion with Wilson's score interval.
 
@@ -191,6 +155,34 @@ def proportion_interval(
     return wilson_interval(p * effective, effective, level=level)
 
 
+def mean_interval(values: Num[np.ndarray, " n"], *, level: float = 0.95) -> Interval:
+    """Mean of a few independent values, such as one a training, with Student's t interval.
+
+    Of paired differences it is the paired t interval. It holds for values that scatter normally; with three of them it is
+    2.5 standard deviations to each side.
+
+    Args:
+        values: finite numbers.
+        level: coverage aimed at.
+
+    Returns:
+        The mean and its interval. Of a single value both ends are NaN: one training says nothing of others.
+
+    Raises:
+        ValueError: no values, values that are not finite, or a level outside (0, 1).
+
+    References:
+        Student, The probable error of a mean, Biometrika 6, 1908.
+    """
+    check_values(values, values, level)
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return Interval(mean, float("nan"), float("nan"))
+    error = float(np.std(values, ddof=1)) / np.sqrt(len(values))
+    half = float(scipy.special.stdtrit(len(values) - 1, 0.5 + level / 2)) * error
+    return Interval(mean, mean - half, mean + half)
+
+
 def benjamini_hochberg(p_values: Float[np.ndarray, " n"], *, rate: float = 0.05) -> Discoveries:
     """Benjamini and Hochberg's step-up test of many hypotheses at a false discovery rate.
 
@@ -205,7 +197,8 @@ def benjamini_hochberg(p_values: Float[np.ndarray, " n"], *, rate: float = 0.05)
     return Discoveries(adjusted <= rate, adjusted)
 
 
-def _check(values: np.ndarray, clusters: np.ndarray, level: float) -> None:
+def check_values(values: np.ndarray, clusters: np.ndarray, level: float) -> None:
+    """Raises `ValueError` for no values, other lengths, values that are not finite, or a level outside (0, 1)."""
     if len(values) == 0 or len(values) != len(clusters):
         raise ValueError(f"expected as many clusters as values and at least one, got {len(clusters)} and {len(values)}.")
     if not np.isfinite(values).all():
@@ -219,7 +212,7 @@ def _cluster_sums(
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Sum and number of the values of each cluster, over the clusters of all sides."""
     for side, names in zip(values, clusters, strict=True):
-        _check(side, names, level)
+        check_values(side, names, level)
     unique, index = np.unique(np.concatenate(clusters), return_inverse=True)
     sides = np.split(index, np.cumsum([len(side) for side in values])[:-1])
     sums = [np.bincount(i, weights=v, minlength=len(unique)) for i, v in zip(sides, values, strict=True)]
@@ -238,10 +231,11 @@ def _ratio_interval(
         weights = [cluster_weights(rng, num_clusters) for _ in range(min(chunk, num_draws - start))]
         with np.errstate(invalid="ignore", divide="ignore"):
             draws.append(statistic(np.asarray(weights, dtype=np.float64)))
-    return Interval(estimate, *_percentiles(np.concatenate(draws), level))
+    return Interval(estimate, *percentiles(np.concatenate(draws), level))
 
 
-def _percentiles(draws: np.ndarray, level: float) -> tuple[float, float]:
+def percentiles(draws: np.ndarray, level: float) -> tuple[float, float]:
+    """The ends of the percentile interval of the finite draws; NaN where there are fewer than two."""
     draws = draws[np.isfinite(draws)]
     if len(draws) < 2:
         return float("nan"), float("nan")

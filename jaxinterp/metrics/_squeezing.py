@@ -10,7 +10,8 @@ from jax import Array
 from jaxtyping import Float, Shaped
 
 from jaxinterp._base import Model
-from jaxinterp.metrics._intervals import Interval, auroc, proportion_interval
+from jaxinterp.metrics._auroc import auroc
+from jaxinterp.metrics._intervals import Interval, proportion_interval
 
 
 class Detection(NamedTuple):

@@ -1,5 +1,9 @@
 """Pipelines: the only place with loops over data, files and logs. A recipe builds a `Study`; `run_study` runs it."""
 
+from jaxinterp.pipelines._comparison import run_comparison as run_comparison
+from jaxinterp.pipelines._comparison_settings import Comparison as Comparison
+from jaxinterp.pipelines._comparison_settings import Contender as Contender
+from jaxinterp.pipelines._comparison_settings import Reading as Reading
 from jaxinterp.pipelines._context import Run as Run
 from jaxinterp.pipelines._dissect_layers import LayerDissection as LayerDissection
 from jaxinterp.pipelines._dissect_layers import dissect_layers as dissect_layers

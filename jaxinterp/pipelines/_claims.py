@@ -218,25 +218,16 @@ def _detection(results: Results) -> report.Claim:
         part = results.of("trace", member.name)
         if part["erred"].all() or not part["erred"].any():
             continue
-        intervals.append(_area_difference(results.run.rng(11, number), part))
+        intervals.append(
+            metrics.auroc_difference(
+                results.run.rng(11, number),
+                -part["support"],
+                -part["confidence"],
+                part["erred"],
+                part["scored_source_id"],
+                num_draws=300,
+            )
+        )
         sizes.append(int(min(part["erred"].sum(), (~part["erred"]).sum())))
     control = _against("AUROC of softmax confidence, subtracted", intervals)
     return _judged(_mean(intervals), 1, control, min(sizes, default=0))
-
-
-def _area_difference(rng: np.random.Generator, part: dict[str, np.ndarray]) -> metrics.Interval:
-    """AUROC of support minus that of confidence, source images resampled for both at once."""
-    from sklearn.metrics import roc_auc_score
-
-    names, cluster = np.unique(part["scored_source_id"], return_inverse=True)
-
-    def difference(weights: np.ndarray | None) -> float:
-        areas = [roc_auc_score(part["erred"], -part[name], sample_weight=weights) for name in ("support", "confidence")]
-        return float(areas[0] - areas[1])
-
-    draws = []
-    for _ in range(300):
-        weights = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[cluster]
-        if weights[part["erred"]].any() and weights[~part["erred"]].any():
-            draws.append(difference(weights))
-    return metrics.Interval(difference(None), *(float(end) for end in np.quantile(draws, [0.025, 0.975])))

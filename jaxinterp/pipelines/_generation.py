@@ -111,7 +111,7 @@ def rescore(run: Run, phase: str, models: tuple[Model, ...]) -> dict[str, np.nda
         `source_id`, `label`, `target`, and `rms`, `linf` in [0, 1] units.
     """
     stored = adversarial_images(run, phase)
-    clean = data.subset(run.source, run.attacked)
+    clean = data.subset(run.source, run.attacked.tolist())
     repeat = np.repeat(np.arange(len(clean)), run.study.num_targets)
     layers = [member.layer for member in run.study.members]
     pairs = list(zip(models, layers, strict=True))

@@ -35,6 +35,7 @@ from jaxinterp.report._networks import NetworkBar as NetworkBar
 from jaxinterp.report._networks import bar_networks as bar_networks
 from jaxinterp.report._page import render as render
 from jaxinterp.report._page import write as write
+from jaxinterp.report._pairs import paired_points as paired_points
 from jaxinterp.report._ratios import ratio_histogram as ratio_histogram
 from jaxinterp.report._records import VERDICTS as VERDICTS
 from jaxinterp.report._records import Cell as Cell

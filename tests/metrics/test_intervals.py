@@ -3,15 +3,19 @@
 import numpy as np
 import pytest
 import scipy.stats
+from sklearn.metrics import roc_auc_score
 
 from jaxinterp.metrics import (
     auroc,
+    auroc_difference,
     benjamini_hochberg,
     bootstrap_difference,
     bootstrap_interval,
+    mean_interval,
     proportion_interval,
     wilson_interval,
 )
+from jaxinterp.metrics._intervals import cluster_weights
 
 
 def test_bootstrap_interval_has_the_width_of_the_cluster_means():
@@ -143,3 +147,29 @@ def test_benjamini_hochberg_keeps_the_rate():
         rejected = benjamini_hochberg(2 * scipy.stats.norm.sf(np.abs(scores)), rate=0.1).rejected
         shares.append(rejected[30:].sum() / max(1, rejected.sum()))
     assert 0.04 < np.mean(shares) < 0.1  # its expectation is .7 of the rate
+
+
+def test_mean_interval_is_students():
+    values = np.asarray([0.31, 0.4, 0.35, 0.29])
+    found = mean_interval(values, level=0.9)
+    low, high = scipy.stats.t.interval(0.9, 3, values.mean(), scipy.stats.sem(values))
+    assert found == pytest.approx((values.mean(), low, high))
+    alone = mean_interval(values[:1])
+    assert alone.estimate == 0.31 and np.isnan(alone.low) and np.isnan(alone.high)
+    with pytest.raises(ValueError, match="expected finite values"):
+        mean_interval(np.asarray([1.0, np.nan]))
+
+
+def test_auroc_equals_scikit_learn_draw_by_draw():
+    """Area and interval, ties included, as `roc_auc_score` gives them for the same resampled weights."""
+    rng = np.random.default_rng(3)
+    scores, positive, clusters = rng.integers(0, 12, 60).astype(float), rng.random(60) < 0.4, rng.integers(0, 15, 60)
+    found = auroc(np.random.default_rng(0), scores, positive, clusters, num_draws=80)
+    other = rng.normal(size=60) + positive
+    paired = auroc_difference(np.random.default_rng(0), other, scores, positive, clusters, num_draws=80)
+    drawn, (_, index) = np.random.default_rng(0), np.unique(clusters, return_inverse=True)
+    rows = [cluster_weights(drawn, len(np.unique(clusters)))[index] for _ in range(80)]
+    first, second = (np.asarray([roc_auc_score(positive, one, sample_weight=row) for row in rows]) for one in (other, scores))
+    assert found == pytest.approx((roc_auc_score(positive, scores), *np.quantile(second, [0.025, 0.975])), abs=1e-12)
+    difference = roc_auc_score(positive, other) - roc_auc_score(positive, scores)
+    assert paired == pytest.approx((difference, *np.quantile(first - second, [0.025, 0.975])), abs=1e-12)
