@@ -54,3 +54,4 @@ from jaxinterp.data._training_batches import TrainingBatches as TrainingBatches
 from jaxinterp.data._training_batches import training_batches as training_batches
 from jaxinterp.data._world import ConceptWorld as ConceptWorld
 from jaxinterp.data._world import concept_world as concept_world
+from jaxinterp.data._world_depth import WORLD_DEPTH as WORLD_DEPTH
