@@ -183,15 +183,11 @@ def response_sums(
     )
     place = jnp.where(mask[:, None, None], bins.bin_of(depth), -1)
     inside = place[..., None] == jnp.arange(bins.num_bins)[None, None, None]
-    highest = jax.lax.Precision.HIGHEST
-
-    def one(image: tuple[Array, Array]) -> Array:
-        inside, maps = image
-        weight = jnp.einsum("pi,pqd,qj->ijd", down, inside.astype(maps.dtype), right, precision=highest)
-        return jnp.einsum("iju,ijd->ud", maps, weight, precision=highest)
-
+    gathered = jnp.einsum("qj,npqd->npjd", right, inside.astype(maps.dtype), precision=jax.lax.Precision.HIGHEST)
+    weight = jnp.einsum("pi,npjd->nijd", down, gathered, precision=jax.lax.Precision.HIGHEST)
     maps = jnp.where(mask[:, None, None, None], maps, 0)
-    return jax.vmap(lambda *image: one(image))(inside, maps).sum(axis=0), inside.sum(axis=(0, 1, 2), dtype=jnp.int32)
+    total = jnp.einsum("niju,nijd->ud", maps, weight, precision=jax.lax.Precision.HIGHEST)
+    return total, inside.sum(axis=(0, 1, 2), dtype=jnp.int32)
 
 
 def _mean(total: np.ndarray, count: np.ndarray) -> np.ndarray:
