@@ -18,6 +18,9 @@ Running the same line again resumes. Exit code 2: the input cannot be used; 143:
 FACTORS = "factors"
 """The verb of recipes that build `pipelines.Factors`."""
 
+DEPTH = "depth"
+"""The verb of recipes that build `pipelines.DepthStudy`."""
+
 STOPPED = 143
 """The exit code after SIGTERM, when what was trained is saved: that of a process which the signal ended."""
 
@@ -61,7 +64,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="jaxinterp", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for name, purpose in {**VERBS, FACTORS: "train networks in conditions, and compare what their units answer to"}.items():
+    others = {
+        FACTORS: "train networks in conditions, and compare what their units answer to",
+        DEPTH: "train networks that tell depth, and read how selective their units are for it",
+    }
+    for name, purpose in {**VERBS, **others}.items():
         verb = verbs.add_parser(name, help=purpose, description=purpose, epilog=_EPILOG)
         verb.add_argument("recipe", help="a Python file such as configs/quickstart.py")
         verb.add_argument("--workdir", required=True, help="folder of this run; rerunning resumes it")
@@ -93,11 +100,13 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
         _join_hosts(known)
     from jaxinterp import _mesh
     from jaxinterp.pipelines import (
+        DepthStudy,
         Factors,
         Fit,
         Run,
         WorkDir,
         card_texts,
+        run_depth,
         run_factors,
         run_fit,
         run_study,
@@ -117,6 +126,10 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
         mesh = _mesh.data_mesh(known.devices)
         print(run_factors(study, WorkDir(known.workdir), mesh=mesh, knobs=knobs, recipe_text=text, fresh=known.fresh))
         return
+    if isinstance(study, DepthStudy):
+        mesh = _mesh.data_mesh(known.devices)
+        print(run_depth(study, WorkDir(known.workdir), mesh=mesh, knobs=knobs, recipe_text=text, fresh=known.fresh))
+        return
     stages_of(study, known.verb)
     workdir = WorkDir(known.workdir)
     run = Run(study, workdir, mesh=_mesh.data_mesh(known.devices))
@@ -130,9 +143,14 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
 
 def _check_verb(built: Any, verb: str) -> None:
     """Raises `ValueError` where a verb does not run what a recipe built."""
-    from jaxinterp.pipelines import Factors, Fit
+    from jaxinterp.pipelines import DepthStudy, Factors, Fit
 
-    kinds = ((Factors, "factors", (FACTORS,)), (Fit, "one training", ("train",)), (object, "a study", tuple(VERBS)))
+    kinds = (
+        (Factors, "factors", (FACTORS,)),
+        (DepthStudy, "depth", (DEPTH,)),
+        (Fit, "one training", ("train",)),
+        (object, "a study", tuple(VERBS)),
+    )
     name, fitting = next((name, verbs) for kind, name, verbs in kinds if isinstance(built, kind))
     if verb not in fitting:
         raise ValueError(f"expected a recipe that fits the verb {verb!r}, got one of {name}; write jaxinterp {fitting[0]}.")

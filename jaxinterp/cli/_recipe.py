@@ -11,19 +11,19 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from jaxinterp._base import did_you_mean
-from jaxinterp.pipelines import Factors, Fit, Study
+from jaxinterp.pipelines import DepthStudy, Factors, Fit, Study
 
 _FRACTION = re.compile(r"^\s*(-?\d+(?:\.\d*)?)\s*/\s*(\d+(?:\.\d*)?)\s*$")
 
 
-def load_recipe(path: str) -> Callable[..., Study | Factors | Fit]:
+def load_recipe(path: str) -> Callable[..., Study | Factors | Fit | DepthStudy]:
     """The recipe of a file: its function of the same name as the file.
 
     Args:
         path: of a Python file.
 
     Returns:
-        A function of keyword arguments that returns a `Study`, `Factors` or a `Fit`.
+        A function of keyword arguments that returns a `Study`, `Factors`, a `Fit` or a `DepthStudy`.
 
     Raises:
         ValueError: no such file, or no such function in it.
@@ -40,7 +40,7 @@ def load_recipe(path: str) -> Callable[..., Study | Factors | Fit]:
     recipe = getattr(module, file.stem, None)
     if not callable(recipe):
         raise ValueError(f"expected a function {file.stem}() in {path}, got none; give the recipe the name of its file.")
-    return cast("Callable[..., Study | Factors | Fit]", recipe)
+    return cast("Callable[..., Study | Factors | Fit | DepthStudy]", recipe)
 
 
 def parse_knobs(recipe: Callable[..., Any], arguments: list[str]) -> dict[str, Any]:

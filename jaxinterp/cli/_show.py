@@ -1,5 +1,6 @@
 """What a recipe is, without running it."""
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -8,10 +9,10 @@ from typing import Any
 import jax
 
 from jaxinterp import models
-from jaxinterp.pipelines import Factors, Fit, Member, Study, stages_of, topology_lines
+from jaxinterp.pipelines import DepthStudy, Factors, Fit, Member, Study, stages_of, topology_lines
 
 
-def show(recipe: Callable[..., Study | Factors | Fit], knobs: dict[str, Any], *, topology: str | None = None) -> str:
+def show(recipe: Callable[..., Study | Factors | Fit | DepthStudy], knobs: dict[str, Any], *, topology: str | None = None) -> str:
     """A recipe's purpose, knobs, stages, members and layers as text; shapes only, no weight is read.
 
     Args:
@@ -39,6 +40,10 @@ def show(recipe: Callable[..., Study | Factors | Fit], knobs: dict[str, Any], *,
             for one in study.conditions
         ]
         members = [Member(one.name, one.build, one.layers[-1]) for one in study.conditions if one.build is not None]
+    elif isinstance(study, DepthStudy):
+        trainings = [f"{one.title}, seeds {', '.join(map(str, study.seeds))}" for one in study.conditions]
+        lines += ["", f"{study.num_steps:,} steps of {study.batch_size:,} images", *(f"  {one}" for one in trainings)]
+        members = [Member("network", functools.partial(study.build, study.seed), study.ablated)]
     elif isinstance(study, Fit):
         lines += ["", f"{study.num_steps:,} steps of {study.batch_size:,} images"]
         members = [Member("network", study.build, "")]

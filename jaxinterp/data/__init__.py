@@ -26,6 +26,12 @@ from jaxinterp.data._cifar import cifar10 as cifar10
 from jaxinterp.data._concept_names import broden_plus_names as broden_plus_names
 from jaxinterp.data._concepts import CATEGORIES as CATEGORIES
 from jaxinterp.data._concepts import ConceptTable as ConceptTable
+from jaxinterp.data._depth_pairs import DepthCode as DepthCode
+from jaxinterp.data._depth_pairs import DepthImages as DepthImages
+from jaxinterp.data._depth_pairs import depth_list as depth_list
+from jaxinterp.data._depth_pairs import depth_pairs as depth_pairs
+from jaxinterp.data._depth_pairs import kitti_depth as kitti_depth
+from jaxinterp.data._depth_pairs import nyu_depth as nyu_depth
 from jaxinterp.data._folder import ImageFolder as ImageFolder
 from jaxinterp.data._folder import image_folder as image_folder
 from jaxinterp.data._from_ade20k import from_ade20k as from_ade20k

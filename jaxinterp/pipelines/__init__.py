@@ -1,6 +1,10 @@
 """Pipelines: the only place with loops over data, files and logs. A recipe builds a `Study`; `run_study` runs it."""
 
 from jaxinterp.pipelines._context import Run as Run
+from jaxinterp.pipelines._depth import run_depth as run_depth
+from jaxinterp.pipelines._depth_settings import DepthCondition as DepthCondition
+from jaxinterp.pipelines._depth_settings import DepthPairs as DepthPairs
+from jaxinterp.pipelines._depth_settings import DepthStudy as DepthStudy
 from jaxinterp.pipelines._dissect_layers import LayerDissection as LayerDissection
 from jaxinterp.pipelines._dissect_layers import dissect_layers as dissect_layers
 from jaxinterp.pipelines._dissection_settings import Dissection as Dissection

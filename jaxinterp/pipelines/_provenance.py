@@ -9,6 +9,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 import jaxinterp
+from jaxinterp.pipelines._depth_settings import DepthStudy
 from jaxinterp.pipelines._factors_settings import Factors
 from jaxinterp.pipelines._fit_settings import Fit
 from jaxinterp.pipelines._identity import describe
@@ -17,12 +18,12 @@ from jaxinterp.pipelines._study import Study
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy", "pillow")
 
 
-def provenance(mesh: Mesh, study: Study | Factors | Fit, knobs: dict[str, Any], recipe_text: str) -> dict[str, Any]:
+def provenance(mesh: Mesh, study: Study | Factors | Fit | DepthStudy, knobs: dict[str, Any], recipe_text: str) -> dict[str, Any]:
     """What a manifest records beside the identity of a run.
 
     Args:
         mesh: the devices that compute.
-        study: the study, the factors or the fit.
+        study: the study, the factors, the fit or the depth study.
         knobs: the recipe's resolved knobs.
         recipe_text: the recipe's file.
 
