@@ -159,7 +159,7 @@ def response_sums(
     image_size: int,
     anchor: Anchor = "receptive_field",
 ) -> tuple[Float[Array, "u d"], Array]:
-    """Sum of every unit's upsampled map over the pixels of every bin, and the number of these pixels; differentiable in the maps.
+    """Sum of every unit's upsampled map over the pixels of every bin, and their number; differentiable in the maps.
 
     Upsampling is linear, so the pixels of a bin are gathered at the positions of the map, with the weights that upsampling
     gives them, and not the map at the pixels: the same sum, with the map's number of products.

@@ -12,7 +12,9 @@ from jaxinterp import models
 from jaxinterp.pipelines import DepthStudy, Factors, Fit, Member, Study, stages_of, topology_lines
 
 
-def show(recipe: Callable[..., Study | Factors | Fit | DepthStudy], knobs: dict[str, Any], *, topology: str | None = None) -> str:
+def show(
+    recipe: Callable[..., Study | Factors | Fit | DepthStudy], knobs: dict[str, Any], *, topology: str | None = None
+) -> str:
     """A recipe's purpose, knobs, stages, members and layers as text; shapes only, no weight is read.
 
     Args:

@@ -53,8 +53,8 @@ class CachedSource:
 def cached(source: Source, *, keep_concepts: bool = True, num_processes: int = 0) -> CachedSource:
     """A source whose examples are read once and then held in memory.
 
-    Memory grows with the source: an image takes `3 h w` bytes, its concept map `2 l h w` more, its depth `4 h w`; 10 000 images of 64 pixels
-    take 0.12 GB without and 0.61 GB with six layers of concepts.
+    Memory grows with the source: an image takes `3 h w` bytes, its concept map `2 l h w` more, its depth `4 h w`; 10 000 images
+    of 64 pixels take 0.12 GB without and 0.61 GB with six layers of concepts.
 
     Args:
         source: any source that pickles.

@@ -111,7 +111,9 @@ def depth_pairs(
     named = [(pathlib.Path(picture), pathlib.Path(depth)) for picture, depth in pairs]
     missing = next((path for pair in named for path in pair if not path.is_file()), None)
     if not named or missing is not None:
-        raise ValueError(f"expected pairs of files, got {missing or 'none'}{' which is not there' if missing else ''}; check them.")
+        raise ValueError(
+            f"expected pairs of files, got {missing or 'none'}{' which is not there' if missing else ''}; check them."
+        )
     if image_size < 1 or not metres > 0:
         raise ValueError(f"expected image_size >= 1 and metres > 0, got {image_size} and {metres}; write 1 / 1000.")
     pictures, depths = zip(*named, strict=True)

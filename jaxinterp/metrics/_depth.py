@@ -104,9 +104,7 @@ def _merge(left: tuple[Array, Array], right: tuple[Array, Array]) -> tuple[Array
     return left[0] + right[0], left[1] + right[1]
 
 
-def depth_error_sums(
-    predicted: Float[Array, "n s s"], truth: Float[Array, "n s s"], bins: DepthBins
-) -> Float[Array, "n d m"]:
+def depth_error_sums(predicted: Float[Array, "n s s"], truth: Float[Array, "n s s"], bins: DepthBins) -> Float[Array, "n d m"]:
     """Sums over the pixels of every image and bin: those of `DEPTH_METRICS`, and last the number of pixels.
 
     Args:
@@ -129,6 +127,4 @@ def depth_error_sums(
 
 def _finished(total: np.ndarray, count: np.ndarray) -> dict[str, np.ndarray]:
     mean = np.where(count[..., None] > 0, total / np.maximum(count, 1)[..., None], np.nan)
-    return {
-        name: np.sqrt(mean[..., place]) if name in _ROOTS else mean[..., place] for place, name in enumerate(DEPTH_METRICS)
-    }
+    return {name: np.sqrt(mean[..., place]) if name in _ROOTS else mean[..., place] for place, name in enumerate(DEPTH_METRICS)}

@@ -13,18 +13,18 @@ from jax import Array
 from jax.sharding import Mesh
 
 from jaxinterp import _mesh, activations, data, metrics, models, report
-from jaxinterp._base import Model
+from jaxinterp._base import Batch, Model
 from jaxinterp.activations import DepthBins
 from jaxinterp.data import Source
 from jaxinterp.pipelines._depth_settings import DepthCondition, DepthStudy
-from jaxinterp.pipelines._exhibits_depth import depth_page, run_name
+from jaxinterp.pipelines._exhibits_depth import depth_page, held_out_sample, run_name
 from jaxinterp.pipelines._identity import describe
 from jaxinterp.pipelines._loop import train_resumably
 from jaxinterp.pipelines._passes import fold, renumbered
 from jaxinterp.pipelines._provenance import provenance
 from jaxinterp.pipelines._workdir import WorkDir
 
-_VERSION, _SHOWN = 1, 8
+_VERSION = 1
 
 
 def run_depth(
@@ -76,6 +76,7 @@ def run_depth(
         "depth_version": _VERSION,
     }
     workdir.claim(identity, provenance(mesh, study, knobs or {}, recipe_text), fresh=fresh)
+    shown = held_out_sample(held_out)
     for seed in study.seeds:
         for condition in study.conditions:
             part = run_name(condition, seed)
@@ -83,14 +84,12 @@ def run_depth(
                 continue
             announce(f"{condition.title}, seed {seed} ...")
             model = jax.device_put(_trained(study, workdir, condition, seed, source, mesh), _mesh.replicated(mesh))
-            workdir.save(part, *_read(study, model, held_out, mesh, seed))
-            report.write(depth_page(study, workdir), workdir.path)
-    return str(report.write(depth_page(study, workdir), workdir.path))
+            workdir.save(part, *_read(study, model, held_out, shown, mesh, seed))
+            report.write(depth_page(study, workdir, shown), workdir.path)
+    return str(report.write(depth_page(study, workdir, shown), workdir.path))
 
 
-def _trained(
-    study: DepthStudy, workdir: WorkDir, condition: DepthCondition, seed: int, source: Source, mesh: Mesh
-) -> Model:
+def _trained(study: DepthStudy, workdir: WorkDir, condition: DepthCondition, seed: int, source: Source, mesh: Mesh) -> Model:
     """The network of a condition and seed, trained where that is not done yet."""
     built = study.build(seed)
     path = workdir.path / "weights" / condition.name / f"{seed}.safetensors"
@@ -120,7 +119,7 @@ def _trained(
 
 
 def _read(
-    study: DepthStudy, model: Model, held_out: Source, mesh: Mesh, seed: int
+    study: DepthStudy, model: Model, held_out: Source, shown: Batch, mesh: Mesh, seed: int
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What a network answers at every depth and how far it errs, on held-out images and on the other pairs."""
     values, arrays = _measured(study, model, held_out, study.bins, mesh)
@@ -132,25 +131,17 @@ def _read(
         found = [_ablated(study, model, held_out, units, mesh) for units in chosen]
         for name, some in (("selective", found[:1]), ("random", found[1:])):
             arrays[f"ablated/{size}/{name}"] = np.mean([one.per_image["abs_rel"] for one in some], axis=0)
-            total, count = (sum(np.asarray(part) for part in parts) for parts in zip(*((o.total.sum(0), o.count.sum(0)) for o in some), strict=True))
+            total, count = (
+                sum(np.asarray(part) for part in parts)
+                for parts in zip(*((o.total.sum(0), o.count.sum(0)) for o in some), strict=True)
+            )
             arrays[f"ablated_bins/{size}/{name}"] = metrics.DepthErrors(total[None], count[None]).per_bin["abs_rel"]
-    shown = held_out_sample(held_out)
     arrays["shown/depth"] = np.asarray(_predicted(model, jnp.asarray(shown.image)))
     for pairs in study.pairs:
         read, more = _measured(study, model, pairs.source(), pairs.bins, mesh)
         values[f"pairs/{pairs.name}"] = read
         arrays |= {f"pairs/{pairs.name}/{name}": array for name, array in more.items()}
     return values, arrays
-
-
-def held_out_sample(held_out: Source) -> Any:
-    """A batch of a few held-out images, spread evenly, for pictures.
-
-    Args:
-        held_out: the images.
-    """
-    count = min(_SHOWN, len(held_out))
-    return data.collate([held_out[number * len(held_out) // count] for number in range(count)], batch_size=count)
 
 
 def _measured(

@@ -18,7 +18,9 @@ from jaxinterp.pipelines._study import Study
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy", "pillow")
 
 
-def provenance(mesh: Mesh, study: Study | Factors | Fit | DepthStudy, knobs: dict[str, Any], recipe_text: str) -> dict[str, Any]:
+def provenance(
+    mesh: Mesh, study: Study | Factors | Fit | DepthStudy, knobs: dict[str, Any], recipe_text: str
+) -> dict[str, Any]:
     """What a manifest records beside the identity of a run.
 
     Args:

@@ -21,8 +21,8 @@ def depth(
 ) -> Objective:
     """Scale-invariant log loss of the depth, minus the depth selectivity of units that are assigned to bins.
 
-    `L = mean_n [ mean_p g^2 - variance_share (mean_p g)^2 ] - selectivity_weight * sum_layers mean_k DS_k` with `g = log d - log
-    d*` over the pixels that have a value within the bins, and DS_k that of unit k in its bin floor(k / (units / bins)), from the
+    `L = mean_n [mean_p g^2 - variance_share (mean_p g)^2] - selectivity_weight sum_layers mean_k DS_k`, `g = log d - log d*`
+    over the pixels that have a value within the bins, and DS_k is that of unit k in its bin floor(k / (units / bins)), from the
     responses over the batch. Our reading: a unit whose bin has no pixel in the batch is left out of the mean, and on several
     devices, or with rows in parts, responses are those of each device's or part's own rows.
 
@@ -35,8 +35,8 @@ def depth(
 
     Returns:
         An objective for models whose logits are the log depth of all pixels, as `models.depth_network` makes them, and batches
-        with depth in metres in `extra["depth"]` `[n s s]`, at the resolution of the logits. Its metrics are `loss`, `depth_loss`,
-        `abs_rel` and, with layers, `selectivity`, the mean over the layers.
+        with depth in metres in `extra["depth"]` `[n s s]`, at the resolution of the logits. Its metrics are `loss`,
+        `depth_loss`, `abs_rel` and, with layers, `selectivity`, the mean over the layers.
 
     Raises:
         ValueError: a weight or share out of range; while tracing, batches without depth, or of another resolution.

@@ -9,9 +9,9 @@ import numpy as np
 from jax import Array
 
 from jaxinterp._base import Model
-from jaxinterp.models._flow import Flow, Sites, add, whole
 from jaxinterp.models._architectures._cifar_resnet import CifarResNet, CifarResNetStages
 from jaxinterp.models._architectures._resnet import ResNet, ResNetStages
+from jaxinterp.models._flow import Flow, Sites, add, whole
 from jaxinterp.models._init import KAIMING_NORMAL, PYTORCH, Init, draw
 from jaxinterp.models._network import Body, ConvNet
 from jaxinterp.models._ops import Norms, conv, conv_bn, relu
@@ -133,5 +133,7 @@ def depth_network(
     params, stats = made.shapes
     own = {name: leaves for name, leaves in params.items() if name.startswith("decoder.")}
     fresh, still = draw(key, own, {name: stats[name] for name in stats if name.startswith("decoder.")}, layers.init_of)
-    kept = [{name: tree[name] for name in like if name in tree} for tree, like in ((encoder.params, params), (encoder.stats, stats))]
+    kept = [
+        {name: tree[name] for name in like if name in tree} for tree, like in ((encoder.params, params), (encoder.stats, stats))
+    ]
     return Model({**kept[0], **fresh}, {**kept[1], **still}, made)
