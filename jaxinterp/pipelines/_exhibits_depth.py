@@ -162,8 +162,8 @@ def _results(study: DepthStudy, runs: Runs) -> report.Section:
     return report.Section("Errors and selectivity", text=_TEXT, items=tuple(tables))
 
 
-_TEXT = """DS_k = (|R_max| - mean |R_others|) / (|R_max| + mean |R_others|), where R_kd is the mean response of unit k over all \
-pixels of depth bin d. A bin without a pixel in a half of the images is left out there."""
+_TEXT = """DS_k = (|R_max| - mean |R_others|) / (|R_max| + mean |R_others|), where R_kd is the mean response of unit k over \
+all pixels of depth bin d. A bin without a pixel in a half of the images is left out there."""
 
 
 def _responses(study: DepthStudy, runs: Runs) -> report.Section:
