@@ -18,6 +18,11 @@ DEPTH_METRICS = ("abs_rel", "rmse", "rmse_log", "within_1", "within_2", "within_
 _ROOTS = ("rmse", "rmse_log")
 
 
+class _State(NamedTuple):
+    sums: Array  # [n d m]
+    outside: Array
+
+
 class DepthErrors(NamedTuple):
     """Sums over the pixels that have a value within the bins.
 
@@ -32,7 +37,9 @@ class DepthErrors(NamedTuple):
     @property
     def overall(self) -> dict[str, float]:
         """Every metric over all pixels of all images."""
-        return {name: float(value) for name, value in _finished(self.total.sum((0, 1)), self.count.sum()).items()}
+        return {
+            name: float(value) for name, value in _finished(self.total.sum(axis=(0, 1)), np.asarray(self.count.sum())).items()
+        }
 
     @property
     def per_bin(self) -> dict[str, Float64[np.ndarray, " d"]]:
@@ -71,37 +78,36 @@ def depth_errors(bins: DepthBins, *, num_images: int, first_id: int = 0, name: s
     if num_images < 1:
         raise ValueError(f"expected num_images >= 1, got {num_images}.")
 
-    def init() -> tuple[Array, Array]:
-        return jnp.zeros((num_images, bins.num_bins, len(DEPTH_METRICS) + 1), jnp.float32), jnp.int32(0)
+    def init() -> _State:
+        return _State(jnp.zeros((num_images, bins.num_bins, len(DEPTH_METRICS) + 1), jnp.float32), jnp.int32(0))
 
-    def compute(state: tuple[Array, Array]) -> DepthErrors:
-        if int(state[1]):
+    def compute(state: _State) -> DepthErrors:
+        if int(state.outside):
             raise ValueError(
-                f"expected ids in [{first_id}, {first_id + num_images}), got {int(state[1])} image(s) outside; "
+                f"expected ids in [{first_id}, {first_id + num_images}), got {int(state.outside)} image(s) outside; "
                 "write first_id= the smallest id and num_images= the number of ids."
             )
-        sums = np.asarray(state[0]).astype(np.float64)
+        sums = np.asarray(state.sums).astype(np.float64)
         return DepthErrors(sums[..., :-1], sums[..., -1])
 
     return Statistic(init, _update(bins, num_images, first_id, name), _merge, compute)
 
 
 @functools.lru_cache(maxsize=64)
-def _update(
-    bins: DepthBins, num_images: int, first_id: int, name: str
-) -> Callable[[tuple[Array, Array], Batch, Activations], tuple[Array, Array]]:
-    def update(state: tuple[Array, Array], batch: Batch, activations: Activations) -> tuple[Array, Array]:
+def _update(bins: DepthBins, num_images: int, first_id: int, name: str) -> Callable[[_State, Batch, Activations], _State]:
+    def update(state: _State, batch: Batch, activations: Activations) -> _State:
         sums = depth_error_sums(activations[name][..., 0], depth_maps(batch, name), bins)
         row = batch.id.astype(jnp.int32) - first_id
         known = (row >= 0) & (row < num_images)
         row = jnp.where(batch.mask & known, row, num_images)
-        return state[0].at[row].set(sums, mode="drop"), state[1] + (batch.mask & ~known).sum(dtype=jnp.int32)
+        outside = state.outside + (batch.mask & ~known).sum(dtype=jnp.int32)
+        return _State(state.sums.at[row].set(sums, mode="drop"), outside)
 
     return update
 
 
-def _merge(left: tuple[Array, Array], right: tuple[Array, Array]) -> tuple[Array, Array]:
-    return left[0] + right[0], left[1] + right[1]
+def _merge(left: _State, right: _State) -> _State:
+    return _State(left.sums + right.sums, left.outside + right.outside)
 
 
 def depth_error_sums(predicted: Float[Array, "n s s"], truth: Float[Array, "n s s"], bins: DepthBins) -> Float[Array, "n d m"]:

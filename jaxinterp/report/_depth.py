@@ -1,6 +1,7 @@
 """Figures of depth: what units answer at every depth, quantities against depth, and pictures with their depth."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -8,6 +9,9 @@ from jaxtyping import Float
 from jaxinterp.report._canvas import Canvas, Pictures, as_bytes, resized, tile_side
 from jaxinterp.report._sheets import check_count
 from jaxinterp.report._style import CYCLE, MUTED, RATIO, WIDTH, grid_of_axes, heading, label_ends, png_of_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _CURVES, _GAP, _MARGIN = 6, 8, 92
 
@@ -35,9 +39,9 @@ def depth_responses(panels: Mapping[str, Float[np.ndarray, "u d"]], edges: Float
     middles = np.sqrt(edges[1:] * edges[:-1])
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    width = (WIDTH - 66 - columns * 40) / columns
+    width = (WIDTH - 66 - columns * 62) / columns
     with style():
-        figure, axes = grid_of_axes(2 * rows, columns, cell=(width, 170), left=52, gap_x=40, gap_y=60)
+        figure, axes = grid_of_axes(2 * rows, columns, cell=(width, 170), left=52, gap_x=62, gap_y=60)
         said = []
         for number in range(rows * columns):
             upper, lower = (axes[2 * (number // columns) + part][number % columns] for part in range(2))
@@ -49,7 +53,7 @@ def depth_responses(panels: Mapping[str, Float[np.ndarray, "u d"]], edges: Float
             scaled, best, peaked = _scaled(response)
             order = np.lexsort((-peaked, np.where(peaked > 0, best, response.shape[1])))
             upper.pcolormesh(edges, np.arange(len(order) + 1), scaled[order], cmap="viridis", vmin=0, vmax=1)
-            upper.set_xscale("log")
+            _log_axis(upper, edges)
             upper.grid(visible=False)
             upper.invert_yaxis()
             upper.set_ylabel("units")
@@ -57,8 +61,7 @@ def depth_responses(panels: Mapping[str, Float[np.ndarray, "u d"]], edges: Float
             for place, unit in enumerate(np.argsort(-peaked, kind="stable")[:_CURVES]):
                 known = np.isfinite(scaled[unit])
                 lower.plot(middles[known], scaled[unit][known], color=CYCLE[place % len(CYCLE)], linewidth=1.1)
-            lower.set_xscale("log")
-            lower.set_xlim(edges[0], edges[-1])
+            _log_axis(lower, edges)
             lower.set_xlabel("depth (m)")
             lower.set_ylabel("response / largest")
             said.append(f"{title}: {len(np.unique(best[peaked > 0]))} different bins are the largest of some unit")
@@ -99,7 +102,7 @@ def depth_curves(
                 ax.plot(middles[known], values[known], color=colour)
                 ends.append((name, float(values[known][-1]) if known.any() else float("nan"), colour))
                 said.append(f"{title}, {name}: {np.nanmin(values):.3g} to {np.nanmax(values):.3g}")
-            ax.set_xscale("log")
+            _log_axis(ax, edges)
             ax.set_xlabel("depth (m)")
             heading(ax, title)
             label_ends(ax, ends)
@@ -141,7 +144,7 @@ def depth_sheet(
     lines = [("image", as_bytes(images)), ("depth", _coloured(truth, depths, truth > 0))]
     for name, maps in predicted.items():
         lines.append((name, _coloured(maps, depths, np.ones_like(maps, bool))))
-        lines.append((f"{name}: error", _signed(maps, truth)))
+        lines.append((f"{name},\nerror", _signed(maps, truth)))
     side = tile_side(images.shape[1]) // 2
     step = side / RATIO + _GAP
     top = 16 if titles else 0
@@ -153,6 +156,18 @@ def depth_sheet(
         for column, picture in enumerate(pictures):
             canvas.image(_MARGIN + column * step, top + row * step, resized(picture, side, side))
     return canvas.png(alt=f"{len(images)} images, their depth, and the depth and errors of {', '.join(predicted)}")
+
+
+def _log_axis(axes: "Axes", edges: np.ndarray) -> None:
+    """Depth along an axis, in its log, with plain numbers at the ticks."""
+    from matplotlib.ticker import NullLocator
+
+    ticks = [tick * 10.0**power for power in range(-3, 5) for tick in (1, 2, 5)]
+    inside = [tick for tick in ticks if edges[0] <= tick <= edges[-1]]
+    axes.set_xscale("log")
+    axes.set_xlim(float(edges[0]), float(edges[-1]))
+    axes.set_xticks(inside, [f"{tick:g}" for tick in inside])
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _scaled(response: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Depth beside images: the concept world, augmentation, batches, pairs on disk."""
 
+import hashlib
 import pathlib
 
 import numpy as np
@@ -24,7 +25,9 @@ def test_depth_changes_no_picture_and_no_other_fingerprint(world):
     assert plain[3].depth is None and plain.fingerprint != world.fingerprint
     np.testing.assert_array_equal(plain[3].image, world[3].image)
     np.testing.assert_array_equal(plain[3].concepts, world[3].concepts)
-    assert plain.fingerprint == "92ff"
+    pixels = b"".join(plain[index].image.tobytes() + plain[index].concepts.tobytes() for index in (0, 7, 23))
+    assert hashlib.sha256(pixels).hexdigest() == "f14919b7eac2ac85dc7dd7fd92009a2790dc8491df235839c91e1dee72567d0d"
+    assert plain.fingerprint == "81048ba5b407c88a4a3401d13450448886233ca8bbef464b5188cb5fec732b92"
 
 
 def test_every_scene_has_a_depth_within_the_world(world):

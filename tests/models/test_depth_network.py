@@ -32,7 +32,7 @@ def test_enlarged_keeps_values_at_their_places():
 
 def test_what_stands_in_the_record(model):
     images = jnp.asarray(np.random.default_rng(0).random((2, 32, 32, 3)), jnp.float32)
-    logits, activations = jax.jit(lambda images: model(images))(images)
+    logits, activations = jax.jit(lambda images, model: model(images))(images, model)
     assert logits.shape == (2, 1024) and model.num_classes == 1024
     np.testing.assert_allclose(jnp.exp(logits).reshape(2, 32, 32, 1), activations["depth"], rtol=1e-5)
     doubled, _ = jax.jit(lambda images: model(images, taps={"depth": lambda depth: 2 * depth}))(images)
