@@ -22,29 +22,29 @@ class DepthResponse(NamedTuple):
 
     Attributes:
         total: sum of the upsampled map of every unit over the pixels of a bin; the first axis is the half.
-        count: pixels of a bin.
+        pixels: of a bin.
         num_images: images of each half.
     """
 
     total: Float64[np.ndarray, "2 u d"]
-    count: Int64[np.ndarray, "2 d"]
+    pixels: Int64[np.ndarray, "2 d"]
     num_images: Int64[np.ndarray, "2"]
 
     @property
     def response(self) -> Float64[np.ndarray, "u d"]:
         """R_kd over all images, NaN in bins without a pixel."""
-        return _mean(self.total.sum(axis=0), self.count.sum(axis=0))
+        return _mean(self.total.sum(axis=0), self.pixels.sum(axis=0))
 
     @property
     def halves(self) -> Float64[np.ndarray, "2 u d"]:
         """R_kd of each half, NaN in bins without a pixel."""
-        return _mean(self.total, self.count[:, None])
+        return _mean(self.total, self.pixels[:, None])
 
 
 class _State(NamedTuple):
     high: Array  # [2 u d], high + low is the sum
     low: Array
-    count: WideCount  # [2 d]
+    pixels: WideCount  # [2 d]
     num_images: WideCount  # [2]
     broken: WideCount
 
@@ -85,7 +85,7 @@ def depth_response(
     def compute(state: _State) -> DepthResponse:
         check_finite(int(wide_int64(state.broken)), layer.name)
         total = np.asarray(state.high).astype(np.float64) + np.asarray(state.low)
-        return DepthResponse(total, wide_int64(state.count), wide_int64(state.num_images))
+        return DepthResponse(total, wide_int64(state.pixels), wide_int64(state.num_images))
 
     return Statistic(init, _update(layer, bins, image_size, anchor, name), _merge, compute)
 
@@ -104,7 +104,9 @@ def _update(
             total, count = response_sums(maps, depth_maps(batch, name), rows, layer, bins, image_size=image_size, anchor=anchor)
             high, error = _two_sum(state.high[number], total)
             state = state._replace(
-                high=state.high.at[number].set(high), low=state.low.at[number].add(error), count=_at(state.count, number, count)
+                high=state.high.at[number].set(high),
+                low=state.low.at[number].add(error),
+                pixels=_at(state.pixels, number, count),
             )
         images = jnp.stack([(batch.mask & (half == number)).sum() for number in range(2)])
         return state._replace(
@@ -120,8 +122,8 @@ def _at(count: WideCount, half: int, more: Array) -> WideCount:
 
 def _merge(left: _State, right: _State) -> _State:
     high, error = _two_sum(left.high, right.high)
-    counts = (wide_merge(left[place], right[place]) for place in (2, 3, 4))
-    return _State(high, left.low + right.low + error, *counts)
+    pixels, images = wide_merge(left.pixels, right.pixels), wide_merge(left.num_images, right.num_images)
+    return _State(high, left.low + right.low + error, pixels, images, wide_merge(left.broken, right.broken))
 
 
 def _two_sum(left: Array, right: Array) -> tuple[Array, Array]:

@@ -89,7 +89,7 @@ def cross_validated_selectivity(found: DepthResponse) -> Float64[np.ndarray, " u
 
 def _scored(response: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """`depth_selectivity` with a chosen bin, on the host in float64."""
-    present = np.isfinite(response).all(axis=0)
+    present = np.asarray(np.isfinite(response).all(axis=0))
     size = np.where(present[None], np.abs(response), 0)
     picked = chosen[:, None] == np.arange(size.shape[1])[None]
     largest, number = (size * picked).sum(axis=1), present.sum() - 1

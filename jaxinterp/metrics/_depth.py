@@ -28,28 +28,28 @@ class DepthErrors(NamedTuple):
 
     Attributes:
         total: of every image, bin and metric, in the order of `DEPTH_METRICS`; of squares where the metric is a root.
-        count: pixels of every image and bin.
+        pixels: of every image and bin.
     """
 
     total: Float64[np.ndarray, "n d m"]
-    count: Float64[np.ndarray, "n d"]
+    pixels: Float64[np.ndarray, "n d"]
 
     @property
     def overall(self) -> dict[str, float]:
         """Every metric over all pixels of all images."""
         return {
-            name: float(value) for name, value in _finished(self.total.sum(axis=(0, 1)), np.asarray(self.count.sum())).items()
+            name: float(value) for name, value in _finished(self.total.sum(axis=(0, 1)), np.asarray(self.pixels.sum())).items()
         }
 
     @property
     def per_bin(self) -> dict[str, Float64[np.ndarray, " d"]]:
         """Every metric over all pixels of each bin, NaN where there is none."""
-        return _finished(self.total.sum(axis=0), self.count.sum(axis=0))
+        return _finished(self.total.sum(axis=0), self.pixels.sum(axis=0))
 
     @property
     def per_image(self) -> dict[str, Float64[np.ndarray, " n"]]:
         """Every metric over all pixels of each image, NaN where there is none; the mean over images is what papers print."""
-        return _finished(self.total.sum(axis=1), self.count.sum(axis=1))
+        return _finished(self.total.sum(axis=1), self.pixels.sum(axis=1))
 
 
 def depth_errors(bins: DepthBins, *, num_images: int, first_id: int = 0, name: str = "depth") -> Statistic:

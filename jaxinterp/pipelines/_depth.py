@@ -164,7 +164,7 @@ def _measured(
         read_concepts=False,
     )
     values: dict[str, Any] = {"num_images": len(source), "errors": found.overall, "selectivity": {}}
-    arrays = {"errors/total": found.total.sum(axis=0), "errors/count": found.count.sum(axis=0)}
+    arrays = {"errors/total": found.total.sum(axis=0), "errors/count": found.pixels.sum(axis=0)}
     arrays |= {f"per_image/{name}": value for name, value in found.per_image.items()}
     for layer, read in zip(study.layers, responses, strict=True):
         selectivity = activations.cross_validated_selectivity(read)

@@ -15,6 +15,11 @@ from tests.conftest import SHARED
 REAL = SHARED / "data" / "depth"
 
 
+def depth_of(example: data.Example) -> np.ndarray:
+    assert example.depth is not None
+    return example.depth
+
+
 @pytest.fixture(scope="module")
 def world():
     return data.concept_world(seed=0, num_images=60, depth=True)
@@ -34,7 +39,7 @@ def test_every_scene_has_a_depth_within_the_world(world):
     assert set(_BACKDROPS) == set(SCENES)
     low, high = data.WORLD_DEPTH
     for index in range(0, 60, 2):
-        depth = world[index].depth
+        depth = depth_of(world[index])
         assert depth.shape == (64, 64) and depth.dtype == np.float32
         assert low <= depth.min() and depth.max() <= high
         assert len(np.unique(depth)) > 1
@@ -46,32 +51,32 @@ def test_the_object_is_nearer_than_what_it_hides(world):
     for index in range(0, 60, 3):
         ours, behind = world[index], empty[index]
         thing = ours.concepts[..., 5] > 0
-        np.testing.assert_array_equal(ours.depth[~thing], behind.depth[~thing])
-        scenery = behind.depth[thing]
-        assert np.mean(ours.depth[thing] <= scenery + 1e-4) > 0.9
-        assert len(np.unique(ours.depth[thing])) == 1
+        np.testing.assert_array_equal(depth_of(ours)[~thing], depth_of(behind)[~thing])
+        scenery = depth_of(behind)[thing]
+        assert np.mean(depth_of(ours)[thing] <= scenery + 1e-4) > 0.9
+        assert len(np.unique(depth_of(ours)[thing])) == 1
 
 
 def test_the_same_depth_at_another_size(world):
     large = data.concept_world(seed=0, num_images=60, image_size=192, depth=True)[4].depth[1::3, 1::3]
-    assert np.mean(np.isclose(large, world[4].depth, rtol=1e-5)) > 0.98
+    assert np.mean(np.isclose(large, depth_of(world[4]), rtol=1e-5)) > 0.98
 
 
 def test_depth_moves_with_its_picture(world):
     rng, example = np.random.default_rng(0), world[1]
     flipped = data.random_flip(probability=1.0)(rng, example)
-    np.testing.assert_array_equal(flipped.depth, example.depth[:, ::-1])
+    np.testing.assert_array_equal(depth_of(flipped), depth_of(example)[:, ::-1])
     marked = example._replace(depth=example.image[..., 0].astype(np.float32))
     shifted = data.random_crop(padding=6)(rng, marked)
-    np.testing.assert_array_equal(shifted.depth, shifted.image[..., 0])
-    np.testing.assert_array_equal(data.color_jitter()(rng, example).depth, example.depth)
+    np.testing.assert_array_equal(depth_of(shifted), shifted.image[..., 0])
+    np.testing.assert_array_equal(depth_of(data.color_jitter()(rng, example)), depth_of(example))
     with pytest.raises(ValueError, match="without depth for random_resized_crop"):
         data.random_resized_crop()(rng, example)
 
 
 def test_batches_carry_depth(world):
     batch = next(iter(data.batches(data.subset(world, [4, 5, 6]), batch_size=4, read_concepts=False, num_threads=0)))
-    np.testing.assert_array_equal(batch.extra["depth"][1], world[5].depth)
+    np.testing.assert_array_equal(batch.extra["depth"][1], depth_of(world[5]))
     assert not batch.extra["depth"][3].any() and "concepts" not in batch.extra
     held = data.cached(data.subset(world, range(8)), keep_concepts=False)
     one, two = (
@@ -95,10 +100,10 @@ def test_a_list_as_nyu_and_kitti_have_it(tmp_path):
     (tmp_path / "list.txt").write_text("a.jpg a.png 518.8\n/a.jpg None 518.8\n\n")
     nyu, kitti = (read(tmp_path / "list.txt", image_size=6) for read in (data.nyu_depth, data.kitti_depth))
     assert len(nyu) == len(kitti) == 1 and nyu.fingerprint != kitti.fingerprint
-    np.testing.assert_allclose(kitti[0].depth, numbers[:, 1:7] / 256)
-    np.testing.assert_allclose(nyu[0].depth, numbers[:, 1:7] / 1000, rtol=1e-6)
+    np.testing.assert_allclose(depth_of(kitti[0]), numbers[:, 1:7] / 256)
+    np.testing.assert_allclose(depth_of(nyu[0]), numbers[:, 1:7] / 1000, rtol=1e-6)
     small = data.kitti_depth(tmp_path / "list.txt", image_size=3)[0]
-    assert small.image.shape == (3, 3, 3) and set(small.depth.ravel()) <= set(kitti[0].depth.ravel())
+    assert small.image.shape == (3, 3, 3) and set(depth_of(small).ravel()) <= set(depth_of(kitti[0]).ravel())
     (tmp_path / "list.txt").write_text("a.jpg\n")
     with pytest.raises(ValueError, match="expected a line `picture depth focal`, got 1 words"):
         data.nyu_depth(tmp_path / "list.txt", image_size=6)
@@ -107,7 +112,7 @@ def test_a_list_as_nyu_and_kitti_have_it(tmp_path):
 def test_numbers_become_metres(tmp_path):
     picture, depth = pair(tmp_path, "b", np.asarray([[0, 8000], [65535, 1000]]))
     read = data.depth_pairs([(picture, depth)], image_size=2, no_value=(0, 65535))
-    np.testing.assert_allclose(read[0].depth, [[0, 8], [0, 1]])
+    np.testing.assert_allclose(depth_of(read[0]), [[0, 8], [0, 1]])
     turned = data.depth_pairs([(picture, depth)], image_size=2, rotated=True)[0].depth
     np.testing.assert_allclose(turned[0], [0, 1.0])
     with pytest.raises(ValueError, match="16-bit grey PNG"):
