@@ -79,8 +79,8 @@ def depth_response(
     num_units, num_bins = layer.shape[2], bins.num_bins
 
     def init() -> _State:
-        sums = jnp.zeros((2, num_units, num_bins), jnp.float32)
-        return _State(sums, sums, wide_zeros(2, num_bins), wide_zeros(2), wide_zeros())
+        high, low = (jnp.zeros((2, num_units, num_bins), jnp.float32) for _ in range(2))
+        return _State(high, low, wide_zeros(2, num_bins), wide_zeros(2), wide_zeros())
 
     def compute(state: _State) -> DepthResponse:
         check_finite(int(wide_int64(state.broken)), layer.name)
@@ -121,7 +121,7 @@ def _at(count: WideCount, half: int, more: Array) -> WideCount:
 
 
 def _merge(left: _State, right: _State) -> _State:
-    high, error = _two_sum(left.high, right.high)
+    high, error = _two_sum(jnp.asarray(left.high), jnp.asarray(right.high))
     pixels, images = wide_merge(left.pixels, right.pixels), wide_merge(left.num_images, right.num_images)
     return _State(high, left.low + right.low + error, pixels, images, wide_merge(left.broken, right.broken))
 

@@ -115,10 +115,15 @@ class _Field:
             return
         points = shapes[plan.floor].points
         if scene == "corridor":
-            self.end = float(points.real.min()), float(points.imag.min()), float(points.real.max()), float(points.imag.max())
+            self.end = (
+                float(np.real(points).min()),
+                float(np.imag(points).min()),
+                float(np.real(points).max()),
+                float(np.imag(points).max()),
+            )
             self.line = self.end[3]
         else:
-            self.line = float(points.imag.min())
+            self.line = float(np.imag(points).min())
         if plan.wall is None:
             self.far = 1 / (self.line - self.horizon)
         else:
@@ -138,13 +143,13 @@ class _Field:
 
     def under(self, points: np.ndarray) -> float:
         """Depth under the lowest point of a shape."""
-        lowest = points[int(points.imag.argmax())]
-        return float(self.at(np.asarray([lowest.real]), np.asarray([min(lowest.imag, 1.0)]))[0])
+        lowest = points[int(np.imag(points).argmax())]
+        return float(self.at(np.asarray([np.real(lowest)]), np.asarray([min(np.imag(lowest), 1.0)]))[0])
 
 
 def _of_object(field: _Field, points: np.ndarray) -> float:
-    base = float(points.imag.max())
+    base = float(np.imag(points).max())
     if base > field.line:
         return field.under(points)
-    side = max(np.ptp(points.real), np.ptp(points.imag))
+    side = max(np.ptp(np.real(points)), np.ptp(np.imag(points)))
     return float(min(max(_OBJECT / side, WORLD_DEPTH[0]), field.far))

@@ -131,11 +131,8 @@ def _read(
         found = [_ablated(study, model, held_out, units, mesh) for units in chosen]
         for name, some in (("selective", found[:1]), ("random", found[1:])):
             arrays[f"ablated/{size}/{name}"] = np.mean([one.per_image["abs_rel"] for one in some], axis=0)
-            total, count = (
-                sum(np.asarray(part) for part in parts)
-                for parts in zip(*((o.total.sum(0), o.count.sum(0)) for o in some), strict=True)
-            )
-            arrays[f"ablated_bins/{size}/{name}"] = metrics.DepthErrors(total[None], count[None]).per_bin["abs_rel"]
+            total, pixels = (np.sum([one[place].sum(axis=0) for one in some], axis=0) for place in range(2))
+            arrays[f"ablated_bins/{size}/{name}"] = metrics.DepthErrors(total[None], pixels[None]).per_bin["abs_rel"]
     arrays["shown/depth"] = np.asarray(_predicted(model, jnp.asarray(shown.image)))
     for pairs in study.pairs:
         read, more = _measured(study, model, pairs.source(), pairs.bins, mesh)

@@ -69,8 +69,8 @@ def depth(
         metrics = {"depth_loss": depth_loss, "abs_rel": masked_mean(relative, batch.mask)}
         if assigned:
             found = [_selectivity(model, maps[name], name, truth, batch.mask, bins, anchor) for name in assigned]
-            loss = loss - weight_at(selectivity_weight, step) * sum(found)
-            metrics["selectivity"] = sum(found) / len(found)
+            loss = loss - weight_at(selectivity_weight, step) * jnp.sum(jnp.stack(found))
+            metrics["selectivity"] = jnp.mean(jnp.stack(found))
         return loss, (stats, {"loss": loss, **metrics})
 
     return from_loss(loss_of)

@@ -72,8 +72,8 @@ def test_planted_units_have_the_closed_form():
     np.testing.assert_allclose(activations.depth_selectivity(found.response), closed, atol=1e-6)
     np.testing.assert_allclose(activations.cross_validated_selectivity(found), closed, atol=1e-12)
     np.testing.assert_array_equal(activations.selective_bins(found.response)[:2], [0, 4])
-    assert found.num_images.sum() == 8 and (found.count.sum(axis=0) > 0).all()
-    few = activations.DepthResponse(found.total, np.stack([found.count[0], 0 * found.count[1]]), found.num_images)
+    assert found.num_images.sum() == 8 and (found.pixels.sum(axis=0) > 0).all()
+    few = activations.DepthResponse(found.total, np.stack([found.pixels[0], 0 * found.pixels[1]]), found.num_images)
     assert np.isnan(activations.cross_validated_selectivity(few)).all()
 
 
@@ -83,7 +83,7 @@ def test_selectivity_equals_numpy_and_has_a_gradient(float64):
     chosen = np.asarray([0, 1, 3, 4, 6, 7, 8])
     np.testing.assert_allclose(activations.depth_selectivity(response), selectivity_loop(response), rtol=1e-12)
     np.testing.assert_allclose(activations.depth_selectivity(response, chosen=chosen), selectivity_loop(response, chosen))
-    present = np.isfinite(response).all(axis=0)
+    present = np.asarray(np.isfinite(response).all(axis=0))
 
     def score(values):
         return jnp.nansum(activations.depth_selectivity(values, present=present, chosen=chosen))

@@ -45,7 +45,8 @@ def test_the_loss_is_that_of_its_docstring():
         for unit in range(units):
             chosen = unit * 3 // units
             others = np.delete(response[unit], chosen).mean()
-            scores.append((name, (response[unit, chosen] - others) / (response[unit, chosen] + others)))
+            total = response[unit, chosen] + others
+            scores.append((name, (response[unit, chosen] - others) / total if total else 0.0))
     means = [np.mean([value for layer, value in scores if layer == name]) for name in ("conv1", "conv2")]
     objective = training.depth(BINS, layers=("conv1", "conv2"), selectivity_weight=0.1)
     loss, (_, found) = jax.jit(lambda model, rows: objective(jax.random.key(0), model, rows))(model, rows)
@@ -55,21 +56,6 @@ def test_the_loss_is_that_of_its_docstring():
     plain, (_, metrics) = training.depth(BINS)(jax.random.key(0), model, rows)
     np.testing.assert_allclose(plain, np.mean(losses), rtol=1e-6)
     assert "selectivity" not in metrics
-
-
-def test_assignment_pulls_units_to_their_bins():
-    """Along the gradient of the selectivity alone, DS rises."""
-    model, rows = toy(), batch()
-
-    def score(params, sign):
-        objective = training.depth(BINS, layers=("conv1",), selectivity_weight=1.0)
-        moved = dataclasses.replace(model, params=params)
-        _, (_, found) = objective(jax.random.key(0), moved, rows)
-        return sign * found["selectivity"]
-
-    slope = jax.jit(jax.grad(score))(model.params, 1.0)
-    after = jax.tree.map(lambda value, more: value + 1e-2 * more, model.params, slope)
-    assert score(after, 1.0) > score(model.params, 1.0)
 
 
 def test_errors_say_what_to_write():

@@ -117,7 +117,7 @@ def depth_network(
         Tsung-Yi Lin, Piotr Dollar, Ross Girshick, Kaiming He, Bharath Hariharan, Serge Belongie, "Feature Pyramid Networks for
         Object Detection", CVPR 2017, section 3, for the shape of the decoder.
     """
-    network = encoder.network
+    network: Any = encoder.network
     body: Any = network.body if isinstance(network, ConvNet) else None
     if isinstance(body, ResNet) and not body.folded:
         stages: Any = ResNetStages(body.width, body.blocks, body.bottleneck, body.output_stride)
