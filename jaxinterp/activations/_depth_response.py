@@ -101,7 +101,9 @@ def _update(
         half = half_of(batch.source_id)
         for number in range(2):
             rows = batch.mask & (half == number)
-            total, count = response_sums(maps, depth_maps(batch, name), rows, layer, bins, image_size=image_size, anchor=anchor)
+            total, count = response_sums(
+                maps, depth_maps(batch, name=name), rows, layer, bins, image_size=image_size, anchor=anchor
+            )
             high, error = _two_sum(state.high[number], total)
             state = state._replace(
                 high=state.high.at[number].set(high),
@@ -138,8 +140,12 @@ def half_of(source_id: Array) -> Array:
     return ((source_id.astype(jnp.uint32) * jnp.uint32(2654435761)) >> 31).astype(jnp.int32)
 
 
-def depth_maps(batch: Batch, name: str = "depth") -> Float[Array, "n h h"]:
+def depth_maps(batch: Batch, *, name: str = "depth") -> Float[Array, "n h h"]:
     """The depth maps of a batch.
+
+    Args:
+        batch: with depth.
+        name: of the maps in `batch.extra`.
 
     Raises:
         ValueError: it has none, or they are not square.

@@ -96,7 +96,7 @@ def depth_errors(bins: DepthBins, *, num_images: int, first_id: int = 0, name: s
 @functools.lru_cache(maxsize=64)
 def _update(bins: DepthBins, num_images: int, first_id: int, name: str) -> Callable[[_State, Batch, Activations], _State]:
     def update(state: _State, batch: Batch, activations: Activations) -> _State:
-        sums = depth_error_sums(activations[name][..., 0], depth_maps(batch, name), bins)
+        sums = depth_error_sums(activations[name][..., 0], depth_maps(batch, name=name), bins)
         row = batch.id.astype(jnp.int32) - first_id
         known = (row >= 0) & (row < num_images)
         row = jnp.where(batch.mask & known, row, num_images)

@@ -116,7 +116,7 @@ def test_assigned_bins():
     [
         (lambda: DepthBins(0.0, 1.0), "0 < smallest < largest"),
         (lambda: DepthBins(1.0, 2.0, 1), "num_bins >= 2"),
-        (lambda: activations.depth_maps(Scene(0, 2).batch([0, 1], 2)[0], "metres"), r"batch.extra\['metres'\]"),
+        (lambda: activations.depth_maps(Scene(0, 2).batch([0, 1], 2)[0], name="metres"), r"batch.extra\['metres'\]"),
     ],
 )
 def test_errors_say_what_to_write(build, message):
