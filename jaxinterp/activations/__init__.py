@@ -7,6 +7,17 @@ devices or several runs. Adversarial images carry the concept maps of the images
 from jaxinterp.activations._concept_histogram import ConceptHistogram as ConceptHistogram
 from jaxinterp.activations._concept_histogram import concept_histogram as concept_histogram
 from jaxinterp.activations._concept_histogram import histogram_edges as histogram_edges
+from jaxinterp.activations._depth_bins import DepthBins as DepthBins
+from jaxinterp.activations._depth_bins import kitti_bins as kitti_bins
+from jaxinterp.activations._depth_bins import nyu_bins as nyu_bins
+from jaxinterp.activations._depth_response import DepthResponse as DepthResponse
+from jaxinterp.activations._depth_response import depth_maps as depth_maps
+from jaxinterp.activations._depth_response import depth_response as depth_response
+from jaxinterp.activations._depth_response import response_sums as response_sums
+from jaxinterp.activations._depth_selectivity import assigned_bins as assigned_bins
+from jaxinterp.activations._depth_selectivity import cross_validated_selectivity as cross_validated_selectivity
+from jaxinterp.activations._depth_selectivity import depth_selectivity as depth_selectivity
+from jaxinterp.activations._depth_selectivity import selective_bins as selective_bins
 from jaxinterp.activations._discrepancy import DiscrepancyMaps as DiscrepancyMaps
 from jaxinterp.activations._discrepancy import discrepancy_maps as discrepancy_maps
 from jaxinterp.activations._discrepancy_image import discrepancy_on_image as discrepancy_on_image

@@ -78,6 +78,25 @@ def unit_masks(
     return upsampled > jnp.asarray(thresholds, maps.dtype).reshape((1,) * (maps.ndim - 1) + (-1,))
 
 
+def interpolation(
+    length: int, layer: Layer, size: int, *, image_size: int, anchor: Anchor = "receptive_field"
+) -> Float[np.ndarray, "s p"]:
+    """The matrix by which `upsample` turns `length` positions along one axis into `size` pixels, in float64.
+
+    Args:
+        length: positions.
+        layer: the geometry of the layer.
+        size: pixels.
+        image_size: side of the network's input in pixels.
+        anchor: where the positions lie.
+    """
+    low, high, weight = _neighbours(length, layer, size, image_size, anchor)
+    matrix, rows = np.zeros((size, length)), np.arange(size)
+    np.add.at(matrix, (rows, low), 1 - weight)
+    np.add.at(matrix, (rows, high), weight)
+    return matrix
+
+
 def _neighbours(
     length: int, layer: Layer, size: int, image_size: int, anchor: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,12 +15,13 @@ _EPILOG = """The recipe is a Python file; what follows it sets its knobs, such a
 Running the same line again resumes. Exit code 2: the input cannot be used; 143: stopped by SIGTERM, and saved; 1: else."""
 
 
-FACTORS, COMPARE = "factors", "compare"
-"""The verbs of recipes that build `pipelines.Factors` and `pipelines.Comparison`."""
+FACTORS, COMPARE, DEPTH = "factors", "compare", "depth"
+"""The verbs of recipes that build `pipelines.Factors`, `pipelines.Comparison` and `pipelines.DepthStudy`."""
 
 _OTHERS = {
     FACTORS: "train networks in conditions, and compare what their units answer to",
     COMPARE: "train networks in several ways from several seeds, and measure all of them alike",
+    DEPTH: "train networks that tell depth, and read how selective their units are for it",
 }
 
 STOPPED = 143
@@ -99,12 +100,14 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
     from jaxinterp import _mesh
     from jaxinterp.pipelines import (
         Comparison,
+        DepthStudy,
         Factors,
         Fit,
         Run,
         WorkDir,
         card_texts,
         run_comparison,
+        run_depth,
         run_factors,
         run_fit,
         run_study,
@@ -120,11 +123,11 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
         workdir, asked = WorkDir(known.workdir), {"fresh": known.fresh, "log_ids": known.log_ids, "profile": profile}
         print(run_fit(study, workdir, mesh=mesh, knobs=knobs, recipe_text=text, **asked))
         return
-    if isinstance(study, Factors | Comparison):
-        asked = {"mesh": _mesh.data_mesh(known.devices), "knobs": knobs, "recipe_text": text, "fresh": known.fresh}
-        workdir = WorkDir(known.workdir)
-        print(run_factors(study, workdir, **asked) if isinstance(study, Factors) else run_comparison(study, workdir, **asked))
-        return
+    for kind, run_it in ((Factors, run_factors), (Comparison, run_comparison), (DepthStudy, run_depth)):
+        if isinstance(study, kind):
+            asked = {"mesh": _mesh.data_mesh(known.devices), "knobs": knobs, "recipe_text": text, "fresh": known.fresh}
+            print(run_it(study, WorkDir(known.workdir), **asked))
+            return
     stages_of(study, known.verb)
     workdir = WorkDir(known.workdir)
     run = Run(study, workdir, mesh=_mesh.data_mesh(known.devices))
@@ -138,11 +141,12 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
 
 def _check_verb(built: Any, verb: str) -> None:
     """Raises `ValueError` where a verb does not run what a recipe built."""
-    from jaxinterp.pipelines import Comparison, Factors, Fit
+    from jaxinterp.pipelines import Comparison, DepthStudy, Factors, Fit
 
     kinds = (
         (Factors, "factors", (FACTORS,)),
         (Comparison, "a comparison", (COMPARE,)),
+        (DepthStudy, "depth", (DEPTH,)),
         (Fit, "one training", ("train",)),
         (object, "a study", tuple(VERBS)),
     )

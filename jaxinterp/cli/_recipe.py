@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from jaxinterp._base import did_you_mean
-from jaxinterp.pipelines import Comparison, Factors, Fit, Study
+from jaxinterp.pipelines import Comparison, DepthStudy, Factors, Fit, Study
 
-Recipe = Study | Factors | Comparison | Fit
+Recipe = Study | Factors | Comparison | DepthStudy | Fit
 """What a recipe builds."""
 
 _FRACTION = re.compile(r"^\s*(-?\d+(?:\.\d*)?)\s*/\s*(\d+(?:\.\d*)?)\s*$")
@@ -27,7 +27,7 @@ def load_recipe(path: str) -> Callable[..., Recipe]:
         path: of a Python file.
 
     Returns:
-        A function of keyword arguments that returns a `Study`, `Factors`, a `Comparison` or a `Fit`.
+        A function of keyword arguments that returns a `Study`, `Factors`, a `Comparison`, a `DepthStudy` or a `Fit`.
 
     Raises:
         ValueError: no such file, or no such function in it.

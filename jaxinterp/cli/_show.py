@@ -1,5 +1,6 @@
 """What a recipe is, without running it."""
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -9,7 +10,7 @@ import jax
 
 from jaxinterp import models
 from jaxinterp.cli._recipe import Recipe
-from jaxinterp.pipelines import Comparison, Factors, Fit, Member, stages_of, topology_lines
+from jaxinterp.pipelines import Comparison, DepthStudy, Factors, Fit, Member, stages_of, topology_lines
 
 
 def show(recipe: Callable[..., Recipe], knobs: dict[str, Any], *, topology: str | None = None) -> str:
@@ -48,6 +49,10 @@ def show(recipe: Callable[..., Recipe], knobs: dict[str, Any], *, topology: str 
             for one in study.contenders
             if one.fit is not None
         ]
+    elif isinstance(study, DepthStudy):
+        trainings = [f"{one.title}, seeds {', '.join(map(str, study.seeds))}" for one in study.conditions]
+        lines += ["", f"{study.num_steps:,} steps of {study.batch_size:,} images", *(f"  {one}" for one in trainings)]
+        members = [Member("network", functools.partial(study.build, study.seed), study.ablated)]
     elif isinstance(study, Fit):
         lines += ["", f"{study.num_steps:,} steps of {study.batch_size:,} images"]
         members = [Member("network", study.build, "")]

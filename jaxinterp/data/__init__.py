@@ -26,6 +26,12 @@ from jaxinterp.data._cifar import cifar10 as cifar10
 from jaxinterp.data._concept_names import broden_plus_names as broden_plus_names
 from jaxinterp.data._concepts import CATEGORIES as CATEGORIES
 from jaxinterp.data._concepts import ConceptTable as ConceptTable
+from jaxinterp.data._depth_pairs import DepthCode as DepthCode
+from jaxinterp.data._depth_pairs import DepthImages as DepthImages
+from jaxinterp.data._depth_pairs import depth_list as depth_list
+from jaxinterp.data._depth_pairs import depth_pairs as depth_pairs
+from jaxinterp.data._depth_pairs import kitti_depth as kitti_depth
+from jaxinterp.data._depth_pairs import nyu_depth as nyu_depth
 from jaxinterp.data._folder import ImageFolder as ImageFolder
 from jaxinterp.data._folder import image_folder as image_folder
 from jaxinterp.data._from_ade20k import from_ade20k as from_ade20k
@@ -54,3 +60,4 @@ from jaxinterp.data._training_batches import TrainingBatches as TrainingBatches
 from jaxinterp.data._training_batches import training_batches as training_batches
 from jaxinterp.data._world import ConceptWorld as ConceptWorld
 from jaxinterp.data._world import concept_world as concept_world
+from jaxinterp.data._world_depth import WORLD_DEPTH as WORLD_DEPTH

@@ -34,8 +34,10 @@ class RandomFlip:
     def __call__(self, generator: np.random.Generator, example: Example) -> Example:
         if generator.random() >= self.probability:
             return example
-        concepts = None if example.concepts is None else np.ascontiguousarray(example.concepts[:, ::-1])
-        return example._replace(image=np.ascontiguousarray(example.image[:, ::-1]), concepts=concepts)
+        concepts, depth = (
+            None if maps is None else np.ascontiguousarray(maps[:, ::-1]) for maps in (example.concepts, example.depth)
+        )
+        return example._replace(image=np.ascontiguousarray(example.image[:, ::-1]), concepts=concepts, depth=depth)
 
 
 def compose(*augments: Augment) -> Augment:
@@ -59,7 +61,7 @@ def compose(*augments: Augment) -> Augment:
 
 
 def random_flip(*, probability: float = 0.5) -> Augment:
-    """Mirrors an image left to right, and its concept map with it.
+    """Mirrors an image left to right, and its concept and depth maps with it.
 
     Args:
         probability: of being mirrored.

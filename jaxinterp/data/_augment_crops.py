@@ -21,6 +21,11 @@ class RandomResizedCrop:
     ratio: tuple[float, float]
 
     def __call__(self, generator: np.random.Generator, example: Example) -> Example:
+        if example.depth is not None:
+            raise ValueError(
+                "expected images without depth for random_resized_crop, which changes the scale that depth is read from; "
+                "write random_crop()."
+            )
         height, width = example.image.shape[:2]
         top, left, rows, columns = self.rectangle(generator, height, width)
         size = min(height, width) if self.image_size is None else self.image_size
@@ -63,6 +68,10 @@ class RandomCrop:
         first, last = _overlap(width, right)
         image = np.zeros_like(example.image)  # np.pad would take longer than all the rest
         image[upper:lower, first:last] = example.image[upper + down : lower + down, first + right : last + right]
+        if example.depth is not None:
+            depth = np.zeros_like(example.depth)
+            depth[upper:lower, first:last] = example.depth[upper + down : lower + down, first + right : last + right]
+            example = example._replace(depth=depth)
         if example.concepts is None:
             return example._replace(image=image)
         rows, columns = (_centres(length) for length in example.concepts.shape[:2])
@@ -89,7 +98,8 @@ def random_resized_crop(
         An augmentation.
 
     Raises:
-        ValueError: a range that is empty or not positive, or a part above the whole.
+        ValueError: a range that is empty or not positive, or a part above the whole; and, when it is given one, for an example
+            with depth, which another scale would make wrong.
 
     References:
         Szegedy et al.: "Going Deeper with Convolutions" (2015), section 6. The fallback is torchvision's.
@@ -110,7 +120,7 @@ def random_crop(*, padding: int = 4) -> Augment:
         padding: black pixels put around the image before a part of its own size is cut out.
 
     Returns:
-        An augmentation; where black comes in there is no concept.
+        An augmentation; where black comes in there is no concept and no depth.
 
     Raises:
         ValueError: a negative padding.

@@ -63,7 +63,7 @@ def collate(examples: Sequence[Example], *, batch_size: int, read_concepts: bool
         read_concepts: put concept maps in `extra["concepts"]`, where the examples have them.
 
     Returns:
-        Images as float32 `pixel / 255`.
+        Images as float32 `pixel / 255`; depth maps, where the examples have them, in `extra["depth"]`.
 
     Raises:
         ValueError: no example, more than `batch_size`, or images of different sizes.
@@ -95,6 +95,10 @@ def stacked(examples: Sequence[Example], *, batch_size: int, read_concepts: bool
         maps = np.zeros((batch_size, *examples[0].concepts.shape), np.int32)
         maps[:count] = np.stack([example.concepts for example in examples if example.concepts is not None])
         extra["concepts"] = maps
+    if examples[0].depth is not None:
+        depth = np.zeros((batch_size, *examples[0].depth.shape), np.float32)
+        depth[:count] = np.stack([example.depth for example in examples if example.depth is not None])
+        extra["depth"] = depth
     fields: dict[str, Any] = {
         "image": image,
         "label": column([int(example.label) for example in examples]),

@@ -3,7 +3,7 @@
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 from jaxinterp.data._concepts import ConceptTable
 
@@ -18,6 +18,7 @@ class Example(NamedTuple):
         id: names the example in every output; of an adversarial image `source_id * num_targets + rank`.
         source_id: the id of the clean image that this one was made from (its own id when it is clean).
         concepts: `[h w l]` int32, up to `l` concept numbers per pixel, 0 = none; None where the source has no concepts.
+        depth: `[h w]` metres, 0 = no value; None where the source has no depth.
     """
 
     image: UInt8[np.ndarray, "h w 3"]
@@ -25,7 +26,8 @@ class Example(NamedTuple):
     target: int
     id: int
     source_id: int
-    concepts: Int32[np.ndarray, "h w l"] | None
+    concepts: Int32[np.ndarray, "i j l"] | None
+    depth: Float32[np.ndarray, "h w"] | None = None
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ from jaxinterp.data._concepts import ConceptTable
 from jaxinterp.data._fingerprint import digest
 from jaxinterp.data._source import Example
 from jaxinterp.data._world_classes import KINDS, SCENES, clutter, placed
+from jaxinterp.data._world_depth import DEPTH_VERSION, render_depth
 from jaxinterp.data._world_draws import Draws, balanced
 from jaxinterp.data._world_render import draw_style, render, world_concepts
 from jaxinterp.data._world_sketch import Sketch
@@ -38,6 +39,7 @@ class ConceptWorld:
         confounding: how strongly texture and scene are tied to the class, 0 to 1.
         background_only: whether the object is left out.
         first: id of the example at index 0.
+        depth: whether the examples have depth.
     """
 
     seed: int
@@ -46,6 +48,7 @@ class ConceptWorld:
     confounding: float
     background_only: bool
     first: int
+    depth: bool = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -65,7 +68,10 @@ class ConceptWorld:
     @property
     def fingerprint(self) -> str:
         """Hex digest of everything that the pictures depend on, the version of the drawings included."""
-        return digest("concept world", VERSION, dataclasses.asdict(self))
+        knobs = dataclasses.asdict(self)
+        if not knobs.pop("depth"):
+            return digest("concept world", VERSION, knobs)
+        return digest("concept world", VERSION, knobs, "depth", DEPTH_VERSION)
 
     def __len__(self) -> int:
         return self.num_images
@@ -92,7 +98,10 @@ class ConceptWorld:
         image, concepts = render(
             [*backdrop.shapes, *litter.shapes], thing, scene=plan.scene, name=kind.name, style=style, size=self.image_size
         )
-        return Example(image, plan.label, -1, number, number, concepts)
+        depth = None
+        if self.depth:
+            depth = render_depth(plan.scene, backdrop.shapes, litter.shapes, thing, size=self.image_size)
+        return Example(image, plan.label, -1, number, number, concepts, depth)
 
 
 def plan_of(seed: int, number: int, confounding: float) -> Plan:
@@ -115,6 +124,7 @@ def concept_world(
     confounding: float = 0.0,
     background_only: bool = False,
     first: int = 0,
+    depth: bool = False,
 ) -> ConceptWorld:
     """The embedded concept world: pictures of 24 WordNet classes with exact pixel labels.
 
@@ -136,6 +146,7 @@ def concept_world(
             instead of any; 0 makes them independent of the class, 1 determines them by it.
         background_only: leaves out the object and nothing else, which shows what can be read off the background.
         first: id of the first example.
+        depth: give every example a depth map too, see `WORLD_DEPTH`; pictures and labels stay the same.
 
     Returns:
         A `Source`; the object's class name is a concept of category "object".
@@ -156,4 +167,4 @@ def concept_world(
         raise ValueError(f"expected confounding in [0, 1], got {confounding}; write 0.0 for none.")
     if first < 0:
         raise ValueError(f"expected first >= 0, got {first}; ids count from 0.")
-    return ConceptWorld(seed, num_images, image_size, float(confounding), background_only, first)
+    return ConceptWorld(seed, num_images, image_size, float(confounding), background_only, first, depth)

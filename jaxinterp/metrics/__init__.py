@@ -24,6 +24,10 @@ from jaxinterp.metrics._consistency_study import Effect as Effect
 from jaxinterp.metrics._consistency_study import consistency_study as consistency_study
 from jaxinterp.metrics._deletion import DeletionInsertion as DeletionInsertion
 from jaxinterp.metrics._deletion import deletion_insertion as deletion_insertion
+from jaxinterp.metrics._depth import DEPTH_METRICS as DEPTH_METRICS
+from jaxinterp.metrics._depth import DepthErrors as DepthErrors
+from jaxinterp.metrics._depth import depth_error_sums as depth_error_sums
+from jaxinterp.metrics._depth import depth_errors as depth_errors
 from jaxinterp.metrics._dissection import Detectors as Detectors
 from jaxinterp.metrics._dissection import detectors as detectors
 from jaxinterp.metrics._dissection import iou_table as iou_table

@@ -17,6 +17,7 @@ from jaxinterp.models._architectures._densenet import DenseNetKnobs as DenseNetK
 from jaxinterp.models._architectures._densenet import densenet as densenet
 from jaxinterp.models._architectures._densenet import densenet121 as densenet121
 from jaxinterp.models._architectures._densenet import densenet161 as densenet161
+from jaxinterp.models._architectures._depth_network import depth_network as depth_network
 from jaxinterp.models._architectures._googlenet import googlenet as googlenet
 from jaxinterp.models._architectures._inception import inception_v3 as inception_v3
 from jaxinterp.models._architectures._inception_resnet import inception_resnet_v2 as inception_resnet_v2

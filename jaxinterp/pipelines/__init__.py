@@ -5,6 +5,10 @@ from jaxinterp.pipelines._comparison_settings import Comparison as Comparison
 from jaxinterp.pipelines._comparison_settings import Contender as Contender
 from jaxinterp.pipelines._comparison_settings import Reading as Reading
 from jaxinterp.pipelines._context import Run as Run
+from jaxinterp.pipelines._depth import run_depth as run_depth
+from jaxinterp.pipelines._depth_settings import DepthCondition as DepthCondition
+from jaxinterp.pipelines._depth_settings import DepthPairs as DepthPairs
+from jaxinterp.pipelines._depth_settings import DepthStudy as DepthStudy
 from jaxinterp.pipelines._dissect_layers import LayerDissection as LayerDissection
 from jaxinterp.pipelines._dissect_layers import dissect_layers as dissect_layers
 from jaxinterp.pipelines._dissection_settings import Dissection as Dissection

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 import jaxinterp
 from jaxinterp.pipelines._comparison_settings import Comparison
+from jaxinterp.pipelines._depth_settings import DepthStudy
 from jaxinterp.pipelines._factors_settings import Factors
 from jaxinterp.pipelines._fit_settings import Fit
 from jaxinterp.pipelines._identity import describe
@@ -19,7 +20,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-d
 
 
 def provenance(
-    mesh: Mesh, study: Study | Factors | Fit | Comparison, knobs: dict[str, Any], recipe_text: str
+    mesh: Mesh, study: Study | Factors | Fit | Comparison | DepthStudy, knobs: dict[str, Any], recipe_text: str
 ) -> dict[str, Any]:
     """What a manifest records beside the identity of a run.
 

@@ -15,6 +15,9 @@ from jaxinterp.report._curves import patching_curves as patching_curves
 from jaxinterp.report._curves import roc_curve as roc_curve
 from jaxinterp.report._curves import success_curve as success_curve
 from jaxinterp.report._curves import training_curves as training_curves
+from jaxinterp.report._depth import depth_curves as depth_curves
+from jaxinterp.report._depth import depth_responses as depth_responses
+from jaxinterp.report._depth import depth_sheet as depth_sheet
 from jaxinterp.report._dissection_table import Count as Count
 from jaxinterp.report._dissection_table import NetworkCounts as NetworkCounts
 from jaxinterp.report._dissection_table import SetCounts as SetCounts

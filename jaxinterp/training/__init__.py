@@ -1,6 +1,7 @@
 """Training: objectives and the per-replica step."""
 
 from jaxinterp.training._consistent import consistent as consistent
+from jaxinterp.training._depth import depth as depth
 from jaxinterp.training._distillation import distillation as distillation
 from jaxinterp.training._distillation import soft_labels as soft_labels
 from jaxinterp.training._free import free as free

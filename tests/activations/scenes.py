@@ -26,6 +26,7 @@ class Scene:
         allowed = random.random((num_images, len(categories))) < random.random((num_images, 1))
         self.concepts *= np.take_along_axis(allowed, self.concepts.reshape(num_images, -1), axis=1).reshape(self.concepts.shape)
         self.id = random.permutation(num_images).astype(np.int32) + 7
+        self.depth = random.choice([0, 0.5, 1, 1.5, 2, 3, 4, 6, 9], (num_images, size, size)).astype(np.float32)
 
     def __len__(self):
         return len(self.maps)
@@ -41,7 +42,9 @@ class Scene:
         ids = rows_of(self.id, self.id[0])
         image = jnp.zeros((width, self.size, self.size, 3))
         concepts = rows_of(self.concepts, 1)
-        batch = Batch(image, ids * 0, ids * 0 - 1, ids, ids, jnp.asarray(mask), {"concepts": concepts})
+        batch = Batch(
+            image, ids * 0, ids * 0 - 1, ids, ids, jnp.asarray(mask), {"concepts": concepts, "depth": rows_of(self.depth, 2.0)}
+        )
         return batch, {self.layer.name: rows_of(self.maps, 99.0)}
 
     def batches(self, rows, width):
@@ -71,6 +74,16 @@ def quantile_loop(maps, quantile=0.005):
     """The value at descending rank floor(quantile * N), by sorting."""
     flat = np.sort(maps.reshape(-1, maps.shape[-1]), axis=0)[::-1]
     return flat[int(np.floor(quantile * len(flat) + 1e-9))]
+
+
+def upsampled_loop(values, layer, size, *, anchor="receptive_field"):
+    """One unit's map on one image at the image's own size, by np.interp in float64."""
+    pixel = np.arange(size)
+    centres = [layer.offset + layer.stride * np.arange(length) for length in values.shape]
+    if anchor == "plain":
+        centres = [(np.arange(length) + 0.5) * size / length - 0.5 for length in values.shape]
+    tall = np.stack([np.interp(pixel, centres[0], column) for column in values.T.astype(np.float64)], axis=1)
+    return np.stack([np.interp(pixel, centres[1], row) for row in tall])
 
 
 def mask_loop(values, threshold, layer, size, *, image_size, anchor="receptive_field"):

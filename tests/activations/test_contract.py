@@ -9,7 +9,18 @@ import pytest
 
 from jaxinterp import Statistic, activations
 from jaxinterp.activations import MaskSet, TopK
-from tests.activations.scenes import CATEGORIES, IMAGE_SIZE, LAYER, Scene, equal, fold, mask_loop, quantile_loop, tally_loop
+from tests.activations.scenes import (
+    CATEGORIES,
+    IMAGE_SIZE,
+    LAYER,
+    Scene,
+    equal,
+    fold,
+    mask_loop,
+    quantile_loop,
+    tally_loop,
+    upsampled_loop,
+)
 
 SCENE = Scene(0)
 UNITS = LAYER.shape[2]
@@ -80,7 +91,24 @@ def _mean():
     return SCENE.maps.astype(np.float64).mean(axis=(1, 2))
 
 
+BINS = activations.DepthBins(smallest=1.0, largest=8.0, num_bins=3)
+
+
+def _depth_response():
+    total, count, images = np.zeros((2, UNITS, 3)), np.zeros((2, 3), np.int64), np.zeros(2, np.int64)
+    for row in range(len(SCENE)):
+        half = (int(SCENE.id[row]) * 2654435761 % 2**32) >> 31
+        maps = np.stack([upsampled_loop(SCENE.maps[row, ..., u], LAYER, IMAGE_SIZE) for u in range(UNITS)])
+        images[half] += 1
+        for place, (near, far) in enumerate(((1, 2), (2, 4), (4, 8.1))):
+            inside = (SCENE.depth[row] >= near) & (SCENE.depth[row] < far)
+            total[half, :, place] += maps[:, inside].sum(axis=1)
+            count[half, place] += inside.sum()
+    return activations.DepthResponse(total, count, images)
+
+
 TABLE = {
+    "depth_response": (lambda: activations.depth_response(LAYER, BINS, image_size=IMAGE_SIZE), _depth_response),
     "top_k": (lambda: activations.top_k("conv", num_units=UNITS, k=6), lambda: _top_k(6)),
     "pooled": (
         lambda: activations.pooled("conv", num_units=UNITS, num_images=30, first_id=5),

@@ -1,12 +1,13 @@
 """The objectives, as the contract tests build them."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import optax
 
-from jaxinterp import Attack, attacks, training
+from jaxinterp import Attack, activations, attacks, training
 
 
 class Case(NamedTuple):
@@ -17,17 +18,54 @@ class Case(NamedTuple):
         at_zero: what it is at epsilon 0, where adversarial images are clean ones; None where the test says nothing.
         drawn: it draws at random, so that devices differ.
         attacks: it runs an attack.
+        pooled: it looks at the rows of a device together, so that four devices differ from one.
     """
 
     build: Callable[[Any], training.Objective]
     at_zero: training.Objective | None = None
     drawn: bool = False
     attacks: bool = True
+    pooled: bool = False
 
 
 def smooth(epsilon: Any) -> Attack:
     """An attack whose answer has a slope in the weights, which a sign has not."""
     return attacks.pgd(epsilon, norm="l2", step_size=epsilon, num_steps=1, random_start=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class FourLogits:
+    """A classifier whose first four logits are the log depth of 2 x 2 pixels."""
+
+    inner: Any
+
+    @property
+    def image_size(self) -> int:
+        return self.inner.image_size
+
+    @property
+    def num_classes(self) -> int:
+        return 4
+
+    @property
+    def layers(self) -> Any:
+        return self.inner.layers
+
+    def apply(self, params: Any, stats: Any, images: Any, **knobs: Any) -> Any:
+        logits, maps, stats = self.inner.apply(params, stats, images, **knobs)
+        return logits[:, :4], maps, stats
+
+
+def depth(epsilon: Any) -> training.Objective:
+    """On toys, which are classifiers."""
+    bins = activations.DepthBins(smallest=1.0, largest=16.0, num_bins=3)
+    inner = training.depth(bins, layers=("conv1", "conv2"), selectivity_weight=optax.linear_schedule(0.3, 0.1, 10))
+    del epsilon
+
+    def loss(key: Any, model: Any, batch: Any, step: Any, memory: Any) -> Any:
+        return inner.loss(key, dataclasses.replace(model, network=FourLogits(model.network)), batch, step, memory)
+
+    return training.Objective(loss)
 
 
 STANDARD = training.standard()
@@ -54,6 +92,7 @@ CASES = {
     "distillation": Case(
         lambda epsilon: training.distillation(temperature=3.0), at_zero=training.standard(temperature=3.0), attacks=False
     ),
+    "depth": Case(depth, attacks=False, pooled=True),
 }
 """By the name under which it is exported; a new objective needs a row."""
 

@@ -1,6 +1,6 @@
 """The ResNets of CIFAR, whose shortcuts have no weights."""
 
-from typing import Unpack
+from typing import NamedTuple, Unpack
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,6 +13,29 @@ from jaxinterp.models._network import Body, Knobs, build, check_knobs, choose, s
 from jaxinterp.models._ops import Norms, conv_bn, dense, relu
 
 _BLOCKS = {20: 3, 32: 5, 44: 7, 56: 9}
+
+
+class CifarResNetStages(NamedTuple):
+    """The convolutional part of a CIFAR ResNet: what it is made of, and its maps stage by stage."""
+
+    width: float
+    blocks: int
+
+    def __call__(self, images: Array, sites: Sites, norms: Norms) -> list[Flow]:
+        """The maps of conv1 and at the end of every stage, in the module whose `__call__` runs."""
+        units = [scaled(16 * 2**stage, self.width) for stage in range(3)]
+        flow = conv_bn(image_flow(images), ("conv1", "bn1"), units[0], 3, padding=1, norms=norms)
+        flow = sites.site("conv1", relu(flow))
+        ends = [flow]
+        for stage in range(3):
+            for number in range(self.blocks):
+                name, stride = f"layer{stage + 1}.{number}", 2 if stage > 0 and number == 0 else 1
+                main = conv_bn(flow, (f"{name}.conv1", f"{name}.bn1"), units[stage], 3, stride=stride, padding=1, norms=norms)
+                main = conv_bn(relu(main), (f"{name}.conv2", f"{name}.bn2"), units[stage], 3, padding=1, norms=norms)
+                shortcut = sites.site(f"{name}.shortcut", _subsampled(flow, units[stage], stride))
+                flow = sites.site(name, relu(add(main, shortcut)))
+            ends.append(flow)
+        return ends
 
 
 class CifarResNet(Body):
@@ -33,16 +56,7 @@ class CifarResNet(Body):
         """Logits of normalised images."""
         image_size = images.shape[1]
         norms = Norms(train, sites.folds, folded=self.folded, axis_name=self.axis_name)
-        units = [scaled(16 * 2**stage, self.width) for stage in range(3)]
-        flow = conv_bn(image_flow(images), ("conv1", "bn1"), units[0], 3, padding=1, norms=norms)
-        flow = sites.site("conv1", relu(flow))
-        for stage in range(3):
-            for number in range(self.blocks):
-                name, stride = f"layer{stage + 1}.{number}", 2 if stage > 0 and number == 0 else 1
-                main = conv_bn(flow, (f"{name}.conv1", f"{name}.bn1"), units[stage], 3, stride=stride, padding=1, norms=norms)
-                main = conv_bn(relu(main), (f"{name}.conv2", f"{name}.bn2"), units[stage], 3, padding=1, norms=norms)
-                shortcut = sites.site(f"{name}.shortcut", _subsampled(flow, units[stage], stride))
-                flow = sites.site(name, relu(add(main, shortcut)))
+        flow = CifarResNetStages(self.width, self.blocks)(images, sites, norms)[-1]
         features = sites.site("features", global_average(flow, image_size=image_size))
         return sites.site("logits", dense(features, "linear", self.num_classes, image_size=image_size)).value
 

@@ -1,6 +1,6 @@
 """ResNet as torchvision has it, and its variants for small images."""
 
-from typing import Unpack
+from typing import NamedTuple, Unpack
 
 import flax.linen as nn
 from jax import Array
@@ -12,6 +12,45 @@ from jaxinterp.models._network import Body, Knobs, build, check_knobs, choose, s
 from jaxinterp.models._ops import Norms, conv_bn, dense, relu
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+
+class ResNetStages(NamedTuple):
+    """The convolutional part of a ResNet: what it is made of, and its maps stage by stage."""
+
+    width: float
+    blocks: tuple[int, ...]
+    bottleneck: bool
+    output_stride: int | None
+
+    def __call__(self, images: Array, sites: Sites, norms: Norms) -> list[Flow]:
+        """The maps of conv1 and at the end of every stage, in the module whose `__call__` runs."""
+        first, pool, *strides = strides_within(self.output_stride or 32, (2, 2, 1, 2, 2, 2))
+        flow = image_flow(images)
+        flow = conv_bn(flow, ("conv1", "bn1"), scaled(64, self.width), 7, stride=first, padding=3, norms=norms)
+        ends = [sites.site("conv1", relu(flow))]
+        flow = max_pool(ends[0], 3, pool, padding=1)
+        for stage, (count, stride) in enumerate(zip(self.blocks, strides, strict=True), start=1):
+            units = scaled(64 * 2 ** (stage - 1), self.width)
+            for number in range(count):
+                name, step = f"layer{stage}.{number}", stride if number == 0 else 1
+                project = number == 0 and (stage > 1 or self.bottleneck)
+                flow = self._block(flow, name, sites, units=units, stride=step, project=project, norms=norms)
+            ends.append(flow)
+        return ends
+
+    def _block(self, flow: Flow, name: str, sites: Sites, *, units: int, stride: int, project: bool, norms: Norms) -> Flow:
+        out = units * 4 if self.bottleneck else units
+        deep, plain = ((units, 1, 1), (units, 3, stride), (out, 1, 1)), ((units, 3, stride), (units, 3, 1))
+        windows = deep if self.bottleneck else plain
+        main = flow
+        for number, (width, kernel, step) in enumerate(windows, start=1):
+            names = (f"{name}.conv{number}", f"{name}.bn{number}")
+            main = conv_bn(main, names, width, kernel, stride=step, padding=kernel // 2, norms=norms)
+            main = relu(main) if number < len(windows) else main
+        if project:
+            flow = conv_bn(flow, (f"{name}.downsample.0", f"{name}.downsample.1"), out, 1, stride=stride, norms=norms)
+        shortcut = sites.site(f"{name}.shortcut", flow)
+        return sites.site(name, relu(add(main, shortcut)))
 
 
 class ResNet(Body):
@@ -34,32 +73,10 @@ class ResNet(Body):
         """Logits of normalised images."""
         image_size = images.shape[1]
         norms = Norms(train, sites.folds, folded=self.folded, axis_name=self.axis_name)
-        first, pool, *strides = strides_within(self.output_stride or 32, (2, 2, 1, 2, 2, 2))
-        flow = image_flow(images)
-        flow = conv_bn(flow, ("conv1", "bn1"), scaled(64, self.width), 7, stride=first, padding=3, norms=norms)
-        flow = max_pool(sites.site("conv1", relu(flow)), 3, pool, padding=1)
-        for stage, (count, stride) in enumerate(zip(self.blocks, strides, strict=True), start=1):
-            units = scaled(64 * 2 ** (stage - 1), self.width)
-            for number in range(count):
-                name, step = f"layer{stage}.{number}", stride if number == 0 else 1
-                project = number == 0 and (stage > 1 or self.bottleneck)
-                flow = self._block(flow, name, sites, units=units, stride=step, project=project, norms=norms)
+        stages = ResNetStages(self.width, self.blocks, self.bottleneck, self.output_stride)
+        flow = stages(images, sites, norms)[-1]
         features = sites.site("features", global_average(flow, image_size=image_size))
         return sites.site("logits", dense(features, "fc", self.num_classes, image_size=image_size)).value
-
-    def _block(self, flow: Flow, name: str, sites: Sites, *, units: int, stride: int, project: bool, norms: Norms) -> Flow:
-        out = units * 4 if self.bottleneck else units
-        deep, plain = ((units, 1, 1), (units, 3, stride), (out, 1, 1)), ((units, 3, stride), (units, 3, 1))
-        windows = deep if self.bottleneck else plain
-        main = flow
-        for number, (width, kernel, step) in enumerate(windows, start=1):
-            names = (f"{name}.conv{number}", f"{name}.bn{number}")
-            main = conv_bn(main, names, width, kernel, stride=step, padding=kernel // 2, norms=norms)
-            main = relu(main) if number < len(windows) else main
-        if project:
-            flow = conv_bn(flow, (f"{name}.downsample.0", f"{name}.downsample.1"), out, 1, stride=stride, norms=norms)
-        shortcut = sites.site(f"{name}.shortcut", flow)
-        return sites.site(name, relu(add(main, shortcut)))
 
 
 class ResNetKnobs(Knobs, total=False):
