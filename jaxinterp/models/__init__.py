@@ -64,6 +64,9 @@ from jaxinterp.models._files._published import published as published
 from jaxinterp.models._fold import fold_batch_norm as fold_batch_norm
 from jaxinterp.models._fold import unfold_batch_norm as unfold_batch_norm
 from jaxinterp.models._fold import with_dtype as with_dtype
+from jaxinterp.models._invertible._bounds import LipschitzBounds as LipschitzBounds
+from jaxinterp.models._invertible._bounds import lipschitz_bounds as lipschitz_bounds
+from jaxinterp.models._invertible._bounds import local_lipschitz as local_lipschitz
 from jaxinterp.models._invertible._inverse import InversionErrors as InversionErrors
 from jaxinterp.models._invertible._inverse import decode as decode
 from jaxinterp.models._invertible._inverse import encode as encode

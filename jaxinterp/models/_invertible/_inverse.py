@@ -79,7 +79,7 @@ def decode(model: Model, latent: Float[Array, "n d"], *, num_iterations: int = N
     if latent.ndim != 2 or latent.shape[1] != np.prod(shape):
         raise ValueError(f"expected latent [n {np.prod(shape)}] for this network, got {latent.shape}; write models.encode.")
     maps = latent.reshape(-1, *shape)
-    for (stage, first), run in reversed(_runs(network)):
+    for first, run in reversed(_runs(network)):
         blocks = [network.block(model.params, model.stats, name, latent.dtype)[0] for name in run]
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)
         undo = functools.partial(_undone, network, first=first, num_iterations=num_iterations)
@@ -87,7 +87,6 @@ def decode(model: Model, latent: Float[Array, "n d"], *, num_iterations: int = N
         maps, _ = jax.lax.scan(lambda maps, block, undo=undo: (undo(block, maps), None), maps, stacked, reverse=True)
         if run[0].endswith(".0"):
             maps = unsqueeze(maps)
-        del stage
     return network.restored(maps)
 
 
@@ -147,10 +146,10 @@ def _errors(network: InvertibleResNet, num_iterations: int, model: Model, images
     return jnp.stack(bounds), jnp.stack(measured), jnp.max(jnp.abs(again - images), axis=(1, 2, 3))
 
 
-def _runs(network: InvertibleResNet) -> list[tuple[tuple[int, bool], list[str]]]:
-    """Neighbouring blocks that are alike: of one stage, the very first block by itself."""
-    pairs = itertools.groupby(network.names(), key=lambda pair: (pair[0], pair[1] == "layer1.0"))
-    return [(kind, [name for _, name in group]) for kind, group in pairs]
+def _runs(network: InvertibleResNet) -> list[tuple[bool, list[str]]]:
+    """Neighbouring blocks that are alike: of one stage, the very first block, where the flag is True, by itself."""
+    runs = itertools.groupby(network.names(), key=lambda pair: (pair[0], pair[1] == "layer1.0"))
+    return [(kind[1], [name for _, name in run]) for kind, run in runs]
 
 
 def _undone(network: InvertibleResNet, block: Block, after: Array, *, first: bool, num_iterations: int) -> Array:
