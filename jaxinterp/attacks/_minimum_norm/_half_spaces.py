@@ -135,7 +135,7 @@ def _complementary(matrix: Array, offset: Array) -> Array:
     flat = 8 * tiny * jnp.max(jnp.diag(matrix))
     places = jnp.arange(size)
 
-    def pivot(_: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def pivot(_: Array | int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         matrix, offset, basic = state
         diagonal = jnp.sum(jnp.where(places[:, None] == places[None], matrix, 0.0), axis=1)
         ready = (offset < -floor) & ((diagonal > flat) | basic)
