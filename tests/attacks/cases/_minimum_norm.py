@@ -54,12 +54,13 @@ def _as_image(model: Any, latent: Any) -> Any:
 
 
 def _linearised(model: Any) -> Any:
-    """The readout of a model whose codes are images: exact where it is linear, elsewhere its tangent at grey."""
-    grey = jnp.full((1, model.image_size, model.image_size, 3), 0.5, jax.tree.leaves(model.params)[0].dtype)
-    logits, pullback = jax.vjp(lambda image: model(image)[0], grey)
-    weight = jax.vmap(lambda one: pullback(one[None])[0])(jnp.eye(logits.shape[1], dtype=logits.dtype))
-    weight = weight.reshape(logits.shape[1], -1).T.astype(grey.dtype)
-    return weight, logits[0] - grey.ravel() @ weight
+    """The readout of a model whose codes are images: exact where it is linear, elsewhere the mean of tangents at random images."""
+    dtype = jax.tree.leaves(model.params)[0].dtype
+    images = jax.random.uniform(jax.random.key(0), (64, model.image_size, model.image_size, 3)).astype(dtype)
+    logits, pullback = jax.vjp(lambda images: model(images)[0], images)
+    every = jnp.eye(logits.shape[1], dtype=logits.dtype)
+    weight = jax.vmap(lambda one: pullback(jnp.broadcast_to(one[None], logits.shape))[0].mean(0).ravel())(every).T.astype(dtype)
+    return weight, jnp.mean(logits - images.reshape(len(images), -1) @ weight, axis=0)
 
 
 def _latent(**fields: Any) -> Case:
