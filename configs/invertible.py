@@ -15,13 +15,13 @@ from typing import Literal
 import jax
 import optax
 
-from jaxinterp import Model, data, models, pipelines, training
+from jaxinterp import Model, attacks, data, models, pipelines, training
 
 
 def invertible(
     *,
     images: str,
-    objective: Literal["standard"] = "standard",
+    objective: Literal["standard", "latent"] = "standard",
     blocks: tuple[int, ...] = (1, 2, 2),
     hidden: tuple[int, ...] = (32, 64, 64),
     readout: Literal["flat", "pooled"] = "flat",
@@ -30,6 +30,8 @@ def invertible(
     batch_size: int = 64,
     learning_rate: float = 2e-3,
     weight_decay: float = 5e-4,
+    overshoot: float = 0.2,
+    clean_weight: float = 0.5,
     epsilon: float = 8 / 255,
     num_training: int | None = None,
     num_held_out: int | None = None,
@@ -50,6 +52,8 @@ def invertible(
         batch_size: images in a step.
         learning_rate: its peak; Adam, linear warm-up over a tenth, then a cosine.
         weight_decay: times the weights, added to the gradient.
+        overshoot: of the latent attacks of training.
+        clean_weight: share of the clean images in the loss beside latent attacks.
         epsilon: radius of FGSM and PGD in the evaluation, in [0, 1] units.
         num_training: so many training images, spread evenly; all by default.
         num_held_out: so many test images, spread evenly; all by default.
@@ -67,6 +71,12 @@ def invertible(
         count = len(source) if count is None else min(count, len(source))
         return data.subset(source, [index * len(source) // count for index in range(count)])
 
+    def chosen() -> training.Objective:
+        if objective == "standard":
+            return training.standard()
+        attack = attacks.latent_attack(models.encode, models.decode, models.readout, overshoot=overshoot)
+        return training.adversarial(attack, clean_weight=clean_weight)
+
     rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, max(1, num_steps // 10), num_steps)
     return pipelines.Fit(
         title=f"i-ResNet on CIFAR-10: {objective}",
@@ -74,7 +84,7 @@ def invertible(
         build=build,
         source=lambda: pictures("train", num_training),
         held_out=lambda: pictures("test", num_held_out),
-        objective=training.standard(),
+        objective=chosen(),
         optimizer=optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(rate)),
         num_steps=num_steps,
         batch_size=batch_size,
