@@ -37,7 +37,7 @@ def test_scores_find_what_was_planted():
     np.testing.assert_allclose(moved.margin, plain.margin, atol=1e-9)
     found = metrics.latent_detection(rng, plain, moved, negative_ids=np.arange(200), positive_ids=np.arange(200))
     assert found.rest.low > 0.9
-    assert found.read.estimate == pytest.approx(0.5)
+    assert found.read.estimate == pytest.approx(0.5, abs=1e-3)
     read = metrics.latent_scores(codes[200:] + 9 * basis[:, 0], codes[:200], labels[:200], weight, bias)
     np.testing.assert_allclose(read.rest, plain.rest, atol=1e-9)
     assert read.read.mean() > 2 * plain.read.mean()

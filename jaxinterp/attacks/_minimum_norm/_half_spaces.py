@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
+from jaxinterp.attacks._ball import Scalar
+
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -32,7 +34,7 @@ def smallest_latent_move(
     labels: Int[Array, " n"],
     targets: Int[Array, "n m"],
     *,
-    overshoot: float = 0.0,
+    overshoot: Scalar = 0.0,
 ) -> LatentMove:
     """The smallest moves, in L2, after which codes are no longer given their label, or are given a target.
 
@@ -96,7 +98,7 @@ def smallest_latent_move(
     return LatentMove(jnp.matmul(coefficients, weight.T, precision=_HIGHEST), distance, chosen.astype(jnp.int32))
 
 
-def _across(logits: Array, gram: Array, label: Array, overshoot: float) -> tuple[Array, Array, Array]:
+def _across(logits: Array, gram: Array, label: Array, overshoot: Scalar) -> tuple[Array, Array, Array]:
     """Across the nearest plane between the label and another class: coefficients, that class, the length."""
     classes = jnp.arange(len(logits))
     own = (classes == label).astype(logits.dtype)
@@ -111,7 +113,7 @@ def _across(logits: Array, gram: Array, label: Array, overshoot: float) -> tuple
     return (1 + overshoot) * jnp.sum(other * steps) * (other - own), nearest, length
 
 
-def _into_cell(logits: Array, gram: Array, target: Array, overshoot: float) -> tuple[Array, Array]:
+def _into_cell(logits: Array, gram: Array, target: Array, overshoot: Scalar) -> tuple[Array, Array]:
     """Into the cell of a class: coefficients and the length."""
     here = (jnp.arange(len(logits)) == target).astype(logits.dtype)
     own = gram @ here
@@ -154,6 +156,6 @@ def _complementary(matrix: Array, offset: Array) -> Array:
         flipped = jnp.where(here > 0, ~basic, basic)
         return jnp.where(found, new, matrix), jnp.where(found, moved, offset), jnp.where(found, flipped, basic)
 
-    start = (matrix, offset, jnp.zeros(size, bool))
+    start = (matrix, offset, offset < -jnp.inf)  # nowhere, and varying over devices as the offset does
     _, offset, basic = jax.lax.fori_loop(0, 6 * size, pivot, start)
     return jnp.where(basic, jnp.maximum(offset, 0.0), 0.0)

@@ -56,7 +56,7 @@ def iterated(kernel: Array, left: Array, num_iterations: Array) -> tuple[Array, 
     return jax.lax.fori_loop(0, num_iterations, lambda _, found: spectral_norm(kernel, found[1]), start)
 
 
-def norm_above(kernel: np.ndarray, *, grid: int = 48) -> float:
+def norm_above(kernel: np.ndarray, *, grid: int = 32) -> float:
     """An upper bound of the norm of `convolve` on maps of any size, in float64.
 
     Maps with zeros around them are part of the unbounded plane, where the norm is the largest singular value of the matrix
@@ -73,7 +73,7 @@ def norm_above(kernel: np.ndarray, *, grid: int = 48) -> float:
     """
     rows, columns = kernel.shape[:2]
     points = grid if rows * columns > 1 else 1
-    symbol = np.fft.fft2(kernel.astype(np.float64), (points, points), axes=(0, 1))
+    symbol = np.fft.rfft2(kernel.astype(np.float64), (points, points), axes=(0, 1))  # the other half are conjugates
     adjoint = symbol.conj().swapaxes(-1, -2)
     gram = symbol @ adjoint if kernel.shape[2] < kernel.shape[3] else adjoint @ symbol
     slack = [1 / np.cos(np.pi * (side // 2) / points) for side in (rows, columns)]
