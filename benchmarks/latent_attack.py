@@ -53,7 +53,9 @@ class Bench:
         self._moved = jax.jit(self._moved_image)
 
     def _moved_image(self, model: Model, latent: Any, labels: Any, overshoot: Any) -> tuple[Any, Any]:
-        move = attacks.smallest_latent_move(latent, *models.readout(model), labels, jnp.full((len(labels), 1), -1), overshoot=0.0)
+        move = attacks.smallest_latent_move(
+            latent, *models.readout(model), labels, jnp.full((len(labels), 1), -1), overshoot=0.0
+        )
         return self.decode(model, latent + (1 + overshoot) * move.change), move.distance
 
     def over(self, function: Any, *arrays: np.ndarray) -> np.ndarray:
@@ -96,7 +98,9 @@ class Bench:
             print(json.dumps(row), flush=True)
         return {"images": len(self.labels), "correct": int((~wrong).sum()), "curve": rows}
 
-    def compare(self, count: int, reference: tuple[np.ndarray, np.ndarray], *, overshoot: float, ddn_steps: int) -> dict[str, Any]:
+    def compare(
+        self, count: int, reference: tuple[np.ndarray, np.ndarray], *, overshoot: float, ddn_steps: int
+    ) -> dict[str, Any]:
         """The latent attack beside others, and what the codes of their answers say."""
         rows = np.flatnonzero(self.predict(self.images) == self.labels)[:count]
         rows = rows[: max(1, len(rows) // self.size) * self.size] if len(rows) >= self.size else rows
@@ -165,7 +169,7 @@ def interval(hit: np.ndarray) -> list[float]:
 def inversion(model: Model, images: np.ndarray) -> list[dict[str, Any]]:
     """Errors of the inverse by the number of iterations, largest over images (and blocks)."""
     rows = []
-    for count in (6, 12):
+    for count in (10, 20, 30):
         found = models.inversion_errors(model, images, num_iterations=count)
         numbers = {"block bound": found.bound.max(), "block": found.measured.max(), "image": found.image.max()}
         print(json.dumps({name: float(value) for name, value in numbers.items()}), flush=True)
@@ -178,7 +182,11 @@ def lipschitz(model: Model, images: np.ndarray) -> dict[str, Any]:
     bounds, local = models.lipschitz_bounds(model), models.local_lipschitz(model, images)
     found = {"at images": local.max(axis=1), "product": bounds.product, "above": bounds.above}
     rows = {name: [round(float(v), 4) for v in values] for name, values in found.items()}
-    return {"blocks": bounds.blocks, "stated": round(bounds.stated, 4), "largest layer": round(float(bounds.layers.max()), 6)} | rows
+    return {
+        "blocks": bounds.blocks,
+        "stated": round(bounds.stated, 4),
+        "largest layer": round(float(bounds.layers.max()), 6),
+    } | rows
 
 
 def draw(curve: dict[str, Any], path: str) -> None:
@@ -190,11 +198,15 @@ def draw(curve: dict[str, Any], path: str) -> None:
     for name, style in (("decoded", "o-"), ("clipped", "s--"), ("rounded", "^:")):
         low, middle, high = (np.asarray([row[f"{name}, correct images"][k] for row in rows]) for k in (1, 0, 2))
         places = np.arange(len(rows))
-        axes.plot(places, 100 * middle, style, label={"decoded": "decoded", "clipped": "cut off at [0, 1]", "rounded": "8 bits"}[name])
+        axes.plot(
+            places, 100 * middle, style, label={"decoded": "decoded", "clipped": "cut off at [0, 1]", "rounded": "8 bits"}[name]
+        )
         axes.fill_between(places, 100 * low, 100 * high, alpha=0.15)
     axes.axhline(95, color="0.6", linewidth=0.8)
     axes.set_xticks(np.arange(len(rows)), [f"{row['overshoot']:g}" for row in rows])
-    axes.set(xlabel="overshoot", ylabel="misclassified (%)", ylim=(0, 102), title=f"{curve['correct']} images classified correctly")
+    axes.set(
+        xlabel="overshoot", ylabel="misclassified (%)", ylim=(0, 102), title=f"{curve['correct']} images classified correctly"
+    )
     axes.legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=110)
 

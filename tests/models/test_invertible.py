@@ -101,7 +101,9 @@ def test_blocks_are_contractions(model, images):
 def test_the_inverse_is_differentiated_by_the_implicit_function(images):
     model = models.iresnet(blocks=(1,), hidden=(2,), image_size=4, key=jax.random.key(0))
     latent = models.encode(model, images[:2, :4, :4].astype(jnp.float64))
-    check_grads(lambda latent: models.decode(model, jnp.asarray(latent), num_iterations=60), (latent,), order=1, atol=1e-5, rtol=1e-5)
+    check_grads(
+        lambda latent: models.decode(model, jnp.asarray(latent), num_iterations=60), (latent,), order=1, atol=1e-5, rtol=1e-5
+    )
     mapped = jax.vmap(lambda one: models.decode(model, one[None], num_iterations=60)[0])(latent)
     np.testing.assert_allclose(mapped, models.decode(model, latent, num_iterations=60), atol=1e-12)
     grads = jax.grad(lambda params: models.decode(dataclasses.replace(model, params=params), latent).sum())(model.params)
