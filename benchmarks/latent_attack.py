@@ -3,13 +3,13 @@
     python benchmarks/latent_attack.py --weights runs/invertible/weights/network.safetensors --images cifar-10-python.tar.gz
         [--num-images 1000] [--compared 256] [--iterations 20] [--figure FILE.png] [--smoke]
 
-The network is that of configs/invertible.py with its default knobs. A row is appended to benchmarks/results/latent_attack.jsonl:
+The network is that of configs/invertible.py with its default knobs. A row goes to benchmarks/results/latent_attack.jsonl:
 
-- `inversion`: error of the inverse on real images by the number of iterations, and its bound; `lipschitz`: bounds of every block.
-- `curve`: share of all images that are misclassified by overshoot, of the decoded image as it is, cut off at [0, 1], and rounded
+- `inversion`: error of the inverse on real images by the number of iterations, and its bound; `lipschitz`: bounds of blocks.
+- `curve`: share of all images that are misclassified by overshoot, of the decoded image as it is, cut off at [0, 1], or rounded
   to 8 bits; with the wrong ones counted, since the attack leaves these alone, and of the images that are classified correctly.
 - `attacks`: on the first `--compared` of the images that are classified correctly, one attack after the other on each batch:
-  seconds a batch (quartiles, compiling apart), success (Wilson's interval), L2 and Linf of the successes (medians), the length of
+  seconds a batch (quartiles, compiling apart), success (Wilson's interval), L2 and Linf of successes (medians), the length of
   the move of the code, and the share of its square that the classifier reads.
 - `detection`: AUROC [estimate, low, high] of the scores of `metrics.latent_scores` for successes against clean images and
   against noise of the same L2 norm; intervals resample source images. The reference codes are those of training images.

@@ -33,7 +33,7 @@ class LatentDetection(NamedTuple):
     Attributes:
         read: AUROC of the distance of the part that is read from what clean images of the nearest class have.
         rest: AUROC of the distance of the rest from what clean images have.
-        margin: AUROC of minus the least distance to a plane between the predicted class and another: near a boundary is suspect.
+        margin: AUROC of minus the least distance to a plane between the predicted class and another: what is near is suspect.
     """
 
     read: Interval
@@ -91,7 +91,7 @@ def latent_scores(
     weight: Float[np.ndarray, "d k"] | Float[Array, "d k"],
     bias: Float[np.ndarray, " k"] | Float[Array, " k"],
 ) -> LatentScores:
-    """How unlike clean codes are, in the part that is read and in the rest, and how near to a boundary; no clean twin is needed.
+    """How unlike clean ones codes are, in the part that is read and in the rest, and how near a boundary; without a clean twin.
 
     The part that is read is scored by the least squared Mahalanobis distance to a class mean, with the covariance within
     classes; the rest by the mean squared distance from its mean in standard deviations, value by value (our own: it has

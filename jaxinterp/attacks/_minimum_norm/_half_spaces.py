@@ -39,14 +39,14 @@ def smallest_latent_move(
     """The smallest moves, in L2, after which codes are no longer given their label, or are given a target.
 
     Logits are `z = latent @ weight + bias`. Away from a label y, the move to the plane between y and the class t that is
-    nearest, `min_t (z_y - z_t) / |w_y - w_t|`, in closed form: there y is not ahead any more, whichever class is. Into the cell of
-    a target t all other classes have to be passed, also those that come ahead on the way: the nearest point of an intersection
+    nearest, `min_t (z_y - z_t) / |w_y - w_t|`, in closed form: there y is not ahead any more, whichever class is. Into the cell
+    of a target t all other classes have to be passed, also those that come ahead on the way: the nearest point of an intersection
     of half-spaces,
 
         minimise |v|^2 subject to (w_t - w_j) . v >= g_j, g_j = z_j - z_t, for all j,
 
-    solved exactly through its multipliers, `v = sum_j m_j (w_t - w_j)` with m >= 0, by principal pivots in k dimensions. Of several
-    targets the nearest is taken.
+    solved exactly through its multipliers, `v = sum_j m_j (w_t - w_j)` with m >= 0, by principal pivots in k dimensions. Of
+    several targets the nearest is taken.
 
     With an overshoot s every g_j becomes `g_j + s max_j g_j`: the code ends beyond the boundary by s times what it was before
     it. Across a single plane that makes the move `1 + s` times as long.

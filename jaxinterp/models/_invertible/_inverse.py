@@ -15,8 +15,8 @@ from jaxinterp.models._invertible._iresnet import Block, InvertibleResNet, netwo
 from jaxinterp.models._invertible._spectral import lengths
 
 NUM_ITERATIONS = 20
-"""Of the inverse of a block. With c = 0.9 the bound is then 0.73^20 / 0.27, seven thousandths of the first step; real blocks stretch
-less than their bound, and what is left of the error is rounding."""
+"""Of the inverse of a block. With c = 0.9 the bound is then 0.73^20 / 0.27, seven thousandths of the first step; blocks stretch
+real images by less than their bound, so that the error is smaller still."""
 
 
 class InversionErrors(NamedTuple):

@@ -152,7 +152,7 @@ class InvertibleResNet:
         """Logits, and the vectors after one step of power iteration; passes every named site on its way."""
         moved: dict[str, dict[str, Array]] = {}
         flow = image_flow(self.normalised(images))
-        for stage, name in self.names():
+        for _, name in self.names():
             if name.endswith(".0"):
                 flow = Flow(squeeze(flow.value), flow.field.through(2, 2, 0))
             block, vectors = self.block(params, stats, name, flow.value.dtype)
@@ -194,8 +194,8 @@ def iresnet(
     """The i-ResNet: every block `x + F(x)` can be inverted, so that every latent code is that of an image.
 
     F is a convolution of 3 x 3, one of 1 x 1 and one of 3 x 3, each after an activation (the very first block has none before
-    its first convolution), each with a kernel W used as `W / max(1, sigma / c)`. sigma is the norm of the convolution as a linear
-    map on maps of its size, by power iteration: one step in every training pass, its vector u kept in `stats`. The norm of each
+    its first convolution), each with a kernel W used as `W / max(1, sigma / c)`. sigma is the norm of the convolution as a
+    linear map on maps of its size, by power iteration: one step in every training pass, its vector u kept in `stats`. The norm of each
     is then at most c, up to what power iteration is behind, so that the Lipschitz constant of F is at most `c^3`. Every
     stage begins with a squeeze: 2 x 2 pixels become the channels of one. The logits are linear in what the last block puts out.
 

@@ -27,8 +27,8 @@ def spectral_norm(
 ) -> tuple[Float[Array, ""], Float[Array, "h w o"]]:
     """The norm of the convolution on maps of the size of u, after one step of power iteration; and the next u.
 
-    With `v = W^T u / |W^T u|` it is `|W v|`, never above the norm, and the next u is `W v / |W v|`. Its derivative by the kernel
-    is that of `u^T W v` with both vectors held still.
+    With `v = W^T u / |W^T u|` it is `|W v|`, never above the norm, and the next u is `W v / |W v|`. Its derivative by the
+    kernel is that of `u^T W v` with both vectors held still.
 
     Args:
         kernel: W.

@@ -54,7 +54,7 @@ def _as_image(model: Any, latent: Any) -> Any:
 
 
 def _linearised(model: Any) -> Any:
-    """The readout of a model whose codes are images: exact where it is linear, elsewhere the mean of tangents at random images."""
+    """The readout of a model whose codes are images: exact where it is linear, else the mean of tangents at random images."""
     dtype = jax.tree.leaves(model.params)[0].dtype
     images = jax.random.uniform(jax.random.key(0), (64, model.image_size, model.image_size, 3)).astype(dtype)
     logits, pullback = jax.vjp(lambda images: model(images)[0], images)
