@@ -39,9 +39,9 @@ def smallest_latent_move(
     """The smallest moves, in L2, after which codes are no longer given their label, or are given a target.
 
     Logits are `z = latent @ weight + bias`. Away from a label y, the move to the plane between y and the class t that is
-    nearest, `min_t (z_y - z_t) / |w_y - w_t|`, in closed form: there y is not ahead any more, whichever class is. Into the cell
-    of a target t all other classes have to be passed, also those that come ahead on the way: the nearest point of an intersection
-    of half-spaces,
+    nearest, `min_t (z_y - z_t) / |w_y - w_t|`, in closed form: there y is not ahead any more, whichever class is. Into the
+    cell of a target t all other classes have to be passed, also those that come ahead on the way: the nearest point of an
+    intersection of half-spaces,
 
         minimise |v|^2 subject to (w_t - w_j) . v >= g_j, g_j = z_j - z_t, for all j,
 

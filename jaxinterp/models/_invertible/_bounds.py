@@ -35,8 +35,8 @@ def lipschitz_bounds(model: Model, *, num_iterations: int = 300) -> LipschitzBou
     """Upper bounds of the Lipschitz constant of F in every block: products of the norms of its convolutions, in float64.
 
     Power iteration comes to a norm from below. Where the vectors in `stats` are behind the weights, a convolution is scaled
-    down too little, and its norm here is above c; `power_iterated` mends that. `above` does not depend on iterations, and is larger
-    than the norm, since maps have borders and the plane has none.
+    down too little, and its norm here is above c; `power_iterated` mends that. `above` does not depend on iterations, and
+    is larger than the norm, since maps have borders and the plane has none.
 
     Args:
         model: an `iresnet`.

@@ -193,11 +193,12 @@ def iresnet(
 ) -> Model:
     """The i-ResNet: every block `x + F(x)` can be inverted, so that every latent code is that of an image.
 
-    F is a convolution of 3 x 3, one of 1 x 1 and one of 3 x 3, each after an activation (the very first block has none before
-    its first convolution), each with a kernel W used as `W / max(1, sigma / c)`. sigma is the norm of the convolution as a
-    linear map on maps of its size, by power iteration: one step in every training pass, its vector u kept in `stats`. The norm of each
-    is then at most c, up to what power iteration is behind, so that the Lipschitz constant of F is at most `c^3`. Every
-    stage begins with a squeeze: 2 x 2 pixels become the channels of one. The logits are linear in what the last block puts out.
+    F is a convolution of 3 x 3, one of 1 x 1 and one of 3 x 3, each after an activation (the very first block has none
+    before its first convolution), each with a kernel W used as `W / max(1, sigma / c)`. sigma is the norm of the
+    convolution as a linear map on maps of its size, by power iteration: one step in every training pass, its vector u kept
+    in `stats`. The norm of each is then at most c, up to what power iteration is behind, so that the Lipschitz constant of
+    F is at most `c^3`. Every stage begins with a squeeze: 2 x 2 pixels become the channels of one. The logits are linear in
+    what the last block puts out.
 
     Layers: `layer1.0 ... layerS.B` (blocks, whose units are of either sign), `<block>.shortcut`, features (pooled readouts),
     logits. `encode`, `decode` and `readout` take the network apart.
