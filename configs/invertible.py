@@ -30,7 +30,7 @@ def invertible(
     batch_size: int = 64,
     learning_rate: float = 2e-3,
     weight_decay: float = 5e-4,
-    overshoot: float = 0.2,
+    overshoot: float = 1.0,
     clean_weight: float = 0.5,
     epsilon: float = 8 / 255,
     num_training: int | None = None,

@@ -11,7 +11,7 @@ from jaxinterp.attacks._ball import check_num_steps
 from jaxinterp.attacks._minimum_norm._half_spaces import smallest_latent_move
 from jaxinterp.attacks._nearest import MinimumNormInfo, check_at_least_zero, length
 
-OVERSHOOT = 0.2
+OVERSHOOT = 1.0
 
 
 class LatentState(NamedTuple):
