@@ -62,6 +62,7 @@ ROOMS = {
         "_own": {"_wrapped"},
         "_architectures": {"_flow", "_init", "_network", "_ops"},
         "_defences": {"_wrapped"},
+        "_invertible": {"_abstract", "_files", "_flow", "_init", "_network"},
     },
     "attacks": dict.fromkeys(("_fixed_radius", "_minimum_norm", "_query", "_ensembles"), _DRIVER),
 }

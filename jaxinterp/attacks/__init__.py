@@ -79,8 +79,12 @@ from jaxinterp.attacks._minimum_norm._fab import FabState as FabState
 from jaxinterp.attacks._minimum_norm._fab import fab as fab
 from jaxinterp.attacks._minimum_norm._fmn import FmnState as FmnState
 from jaxinterp.attacks._minimum_norm._fmn import fmn as fmn
+from jaxinterp.attacks._minimum_norm._half_spaces import LatentMove as LatentMove
+from jaxinterp.attacks._minimum_norm._half_spaces import smallest_latent_move as smallest_latent_move
 from jaxinterp.attacks._minimum_norm._jsma import JsmaState as JsmaState
 from jaxinterp.attacks._minimum_norm._jsma import jsma as jsma
+from jaxinterp.attacks._minimum_norm._latent import LatentState as LatentState
+from jaxinterp.attacks._minimum_norm._latent import latent_attack as latent_attack
 from jaxinterp.attacks._minimum_norm._lbfgs import LbfgsState as LbfgsState
 from jaxinterp.attacks._minimum_norm._lbfgs import lbfgs as lbfgs
 from jaxinterp.attacks._minimum_norm._universal import UniversalInfo as UniversalInfo

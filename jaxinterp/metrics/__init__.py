@@ -53,6 +53,12 @@ from jaxinterp.metrics._intervals import proportion_interval as proportion_inter
 from jaxinterp.metrics._intervals import wilson_interval as wilson_interval
 from jaxinterp.metrics._label_stability import LabelStability as LabelStability
 from jaxinterp.metrics._label_stability import label_stability as label_stability
+from jaxinterp.metrics._latent import LatentDecomposition as LatentDecomposition
+from jaxinterp.metrics._latent import LatentDetection as LatentDetection
+from jaxinterp.metrics._latent import LatentScores as LatentScores
+from jaxinterp.metrics._latent import latent_decomposition as latent_decomposition
+from jaxinterp.metrics._latent import latent_detection as latent_detection
+from jaxinterp.metrics._latent import latent_scores as latent_scores
 from jaxinterp.metrics._localization import Localization as Localization
 from jaxinterp.metrics._localization import localization as localization
 from jaxinterp.metrics._probe import Probe as Probe

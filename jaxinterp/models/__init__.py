@@ -65,6 +65,17 @@ from jaxinterp.models._files._published import published as published
 from jaxinterp.models._fold import fold_batch_norm as fold_batch_norm
 from jaxinterp.models._fold import unfold_batch_norm as unfold_batch_norm
 from jaxinterp.models._fold import with_dtype as with_dtype
+from jaxinterp.models._invertible._bounds import LipschitzBounds as LipschitzBounds
+from jaxinterp.models._invertible._bounds import lipschitz_bounds as lipschitz_bounds
+from jaxinterp.models._invertible._bounds import local_lipschitz as local_lipschitz
+from jaxinterp.models._invertible._inverse import InversionErrors as InversionErrors
+from jaxinterp.models._invertible._inverse import decode as decode
+from jaxinterp.models._invertible._inverse import encode as encode
+from jaxinterp.models._invertible._inverse import inversion_errors as inversion_errors
+from jaxinterp.models._invertible._inverse import readout as readout
+from jaxinterp.models._invertible._iresnet import InvertibleResNet as InvertibleResNet
+from jaxinterp.models._invertible._iresnet import iresnet as iresnet
+from jaxinterp.models._invertible._iresnet import power_iterated as power_iterated
 from jaxinterp.models._network import IMAGENET_MEAN as IMAGENET_MEAN
 from jaxinterp.models._network import IMAGENET_STD as IMAGENET_STD
 from jaxinterp.models._network import INCEPTION_MEAN as INCEPTION_MEAN

@@ -26,6 +26,7 @@ CASES = {
     "densenet121": lambda: models.densenet121(image_size=77, **NARROW),
     "mobilenet_v2": lambda: models.mobilenet_v2(image_size=67, **NARROW),
     "cifar_resnet20": lambda: models.cifar_resnet20(image_size=33, **NARROW),
+    "iresnet": lambda: models.iresnet(blocks=(1, 2), hidden=(3, 3), image_size=20, key=jax.random.key(0)),
     "squeezenet1_0": lambda: models.squeezenet1_0(image_size=79, **NARROW),
     "squeezenet1_1": lambda: models.squeezenet1_1(image_size=71, **NARROW),
     "squeezenet1_1 variant": lambda: models.squeezenet1_1(image_size=64, output_stride=8, **NARROW),

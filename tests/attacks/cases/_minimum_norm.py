@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxinterp import Attack, attacks
@@ -41,6 +43,35 @@ def _jsma(direction: str, **keywords: Any) -> Case:
 
 def _fmn(norm: str) -> Case:
     return _case(functools.partial(attacks.fmn, norm=norm), norm, converged={"num_steps": 50}, num_steps=8, excess=1e-3)
+
+
+def _as_code(model: Any, images: Any) -> Any:
+    return images.reshape(len(images), -1)
+
+
+def _as_image(model: Any, latent: Any) -> Any:
+    return latent.reshape(-1, model.image_size, model.image_size, 3)
+
+
+def _linearised(model: Any) -> Any:
+    """The readout of a model whose codes are images: exact where it is linear, else the mean of tangents at random images."""
+    dtype = jax.tree.leaves(model.params)[0].dtype
+    images = jax.random.uniform(jax.random.key(0), (64, model.image_size, model.image_size, 3)).astype(dtype)
+    logits, pullback = jax.vjp(lambda images: model(images)[0], images)
+    every = jnp.eye(logits.shape[1], dtype=logits.dtype)
+    weight = jax.vmap(lambda one: pullback(jnp.broadcast_to(one[None], logits.shape))[0].mean(0).ravel())(every).T.astype(dtype)
+    return weight, jnp.mean(logits - images.reshape(len(images), -1) @ weight, axis=0)
+
+
+def _latent(**fields: Any) -> Case:
+    attack = functools.partial(attacks.latent_attack, _as_code, _as_image, _linearised)
+    converged = functools.partial(attack, overshoot=0.02)
+
+    def build(epsilon: Any, *, loss: Any, num_steps: int) -> Attack:
+        del epsilon, loss
+        return attack(overshoot=1.0, num_steps=num_steps)
+
+    return Case(build, "minimum_norm", norm=2, converged=converged, excess=0.02 + 1e-9, evaluations=4, **fields)
 
 
 _SEARCH = {"num_search_steps": 8, "initial_weight": 0.01}
@@ -94,6 +125,7 @@ CASES: dict[str, Case] = {
         excess=0.5,
         pixels=True,
     ),
+    "latent_attack": _latent(num_steps=2),
     "jsma[increase]": _jsma("increase"),
     "jsma[both]": _jsma("both"),
     "jsma[single]": _jsma("both", pairs=False),

@@ -1,0 +1,1 @@
+"""Networks that are invertible up to a linear readout."""
