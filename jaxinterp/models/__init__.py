@@ -64,6 +64,11 @@ from jaxinterp.models._files._published import published as published
 from jaxinterp.models._fold import fold_batch_norm as fold_batch_norm
 from jaxinterp.models._fold import unfold_batch_norm as unfold_batch_norm
 from jaxinterp.models._fold import with_dtype as with_dtype
+from jaxinterp.models._gates import gate_of as gate_of
+from jaxinterp.models._gates import gated as gated
+from jaxinterp.models._gates import gated_layer as gated_layer
+from jaxinterp.models._gates import gated_path as gated_path
+from jaxinterp.models._gates import without_gate as without_gate
 from jaxinterp.models._network import IMAGENET_MEAN as IMAGENET_MEAN
 from jaxinterp.models._network import IMAGENET_STD as IMAGENET_STD
 from jaxinterp.models._network import INCEPTION_MEAN as INCEPTION_MEAN
