@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
@@ -12,7 +13,7 @@ from jaxinterp.models._checkpoint import last_conv
 from jaxinterp.models._gated import Gated, within_gate
 
 
-def gated(model: Model, *, layer: str | None = None, gate: Float[Array, "u k"] | None = None) -> Model:
+def gated(model: Model, *, layer: str | None = None, gate: Float[Array | np.ndarray, "u k"] | None = None) -> Model:
     """The same model with a class-specific gate G beside its weights: layers, taps, logits and statistics stay.
 
     G has a row a unit and a column a class, in [0, 1]: how far the unit may speak for the class. A call of the model does not
