@@ -36,7 +36,7 @@ def gate_matrix(
             )
     high = max(110, 13 * len(class_names))
     with style():
-        figure, axes = grid_of_axes(len(gates), 1, cell=(760, high), left=110, top=46, gap_y=76)
+        figure, axes = grid_of_axes(len(gates), 1, cell=(760, high), left=110, top=46, gap_y=100)
         described = []
         for (ax,), (name, gate) in zip(axes, gates.items(), strict=True):
             ax.grid(visible=False)
