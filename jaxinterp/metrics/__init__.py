@@ -10,6 +10,16 @@ from jaxinterp.metrics._average_precision import average_precision as average_pr
 from jaxinterp.metrics._average_precision import precise_concepts as precise_concepts
 from jaxinterp.metrics._average_precision import precision_null as precision_null
 from jaxinterp.metrics._bins import Curve as Curve
+from jaxinterp.metrics._class_specific import FeatureDetection as FeatureDetection
+from jaxinterp.metrics._class_specific import MutualInformation as MutualInformation
+from jaxinterp.metrics._class_specific import block_order as block_order
+from jaxinterp.metrics._class_specific import block_score as block_score
+from jaxinterp.metrics._class_specific import class_filters as class_filters
+from jaxinterp.metrics._class_specific import confusion as confusion
+from jaxinterp.metrics._class_specific import feature_detection as feature_detection
+from jaxinterp.metrics._class_specific import filter_similarity as filter_similarity
+from jaxinterp.metrics._class_specific import gate_density as gate_density
+from jaxinterp.metrics._class_specific import mutual_information as mutual_information
 from jaxinterp.metrics._consistency import Null as Null
 from jaxinterp.metrics._consistency import class_distribution as class_distribution
 from jaxinterp.metrics._consistency import consistency as consistency

@@ -65,6 +65,11 @@ from jaxinterp.models._files._published import published as published
 from jaxinterp.models._fold import fold_batch_norm as fold_batch_norm
 from jaxinterp.models._fold import unfold_batch_norm as unfold_batch_norm
 from jaxinterp.models._fold import with_dtype as with_dtype
+from jaxinterp.models._gates import gate_of as gate_of
+from jaxinterp.models._gates import gated as gated
+from jaxinterp.models._gates import gated_layer as gated_layer
+from jaxinterp.models._gates import gated_path as gated_path
+from jaxinterp.models._gates import without_gate as without_gate
 from jaxinterp.models._invertible._bounds import LipschitzBounds as LipschitzBounds
 from jaxinterp.models._invertible._bounds import lipschitz_bounds as lipschitz_bounds
 from jaxinterp.models._invertible._bounds import local_lipschitz as local_lipschitz

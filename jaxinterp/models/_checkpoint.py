@@ -11,6 +11,7 @@ import numpy as np
 from jaxinterp._base import Model, Network
 from jaxinterp.models._files._leaves import leaves, load_leaves, save_leaves
 from jaxinterp.models._files._weights import load_into, save_state, torchvision_state
+from jaxinterp.models._gated import joined_gate, split_gate, within_gate
 from jaxinterp.models._network import ConvNet
 from jaxinterp.models._wrapped import inner, transforms
 
@@ -32,9 +33,15 @@ def load(path: str | os.PathLike[str], network: Network | Model) -> Model:
             printed.
     """
     model, network = (network, network.network) if isinstance(network, Model) else (None, network)
-    core = inner(network)
-    if isinstance(core, ConvNet):
-        return Model(*load_into(path, *core.shapes), network)
+    core = _own_layout(network)
+    if core is not None:
+        params, stats = core.shapes
+        gate = within_gate(network)
+        if gate is None:
+            return Model(*load_into(path, params, stats), network)
+        shape = {"kernel": jax.ShapeDtypeStruct(gate.gate_shape, jnp.float32)}
+        params, stats = load_into(path, {**params, "gate": shape}, stats)
+        return Model(joined_gate(params), stats, network)
     if model is None:
         raise ValueError(
             f"expected a model of {network!r}, got the network alone, which has no shapes; write load(path, model)."
@@ -44,6 +51,8 @@ def load(path: str | os.PathLike[str], network: Network | Model) -> Model:
 
 def save(model: Model, path: str | os.PathLike[str], *, dtype: str = "float32") -> None:
     """Writes the weights, which `load` reads back: as a state dict of torchvision, or under the names of one's own tree.
+
+    The gate of `gated` is one more module, `gate.weight`.
 
     A Linen module's names are such as `Conv_0/kernel` and `batch_stats/BatchNorm_0/mean`, an NNX module's `conv.kernel`.
 
@@ -55,8 +64,10 @@ def save(model: Model, path: str | os.PathLike[str], *, dtype: str = "float32") 
     Raises:
         ValueError: another type, or weights that it cannot hold.
     """
-    write = save_state if isinstance(inner(model.network), ConvNet) else save_leaves
-    write(path, model.params, model.stats, dtype=dtype)
+    if _own_layout(model.network) is None:
+        save_leaves(path, model.params, model.stats, dtype=dtype)
+    else:
+        save_state(path, split_gate(model.network, model.params), model.stats, dtype=dtype)
 
 
 def fingerprint(model: Model) -> str:
@@ -68,8 +79,8 @@ def fingerprint(model: Model) -> str:
     Args:
         model: any model.
     """
-    if isinstance(inner(model.network), ConvNet):
-        text, weights = repr(model.network), torchvision_state(model.params, model.stats)
+    if _own_layout(model.network) is not None:
+        text, weights = repr(model.network), torchvision_state(split_gate(model.network, model.params), model.stats)
     else:
         text = "\n".join([_program(model), *map(repr, transforms(model.network))])
         weights = {name: np.ascontiguousarray(np.asarray(leaf)) for name, leaf in leaves(model.params, model.stats).items()}
@@ -94,6 +105,13 @@ def last_conv(model: Model) -> str:
         layers = ", ".join(layer.name for layer in model.layers)
         raise ValueError(f"expected a model whose last convolution is named; write last_conv= one of {layers} when it is made.")
     return name
+
+
+def _own_layout(network: Network) -> ConvNet | None:
+    """The network of this package inside everything that is around it, whose weights have torchvision's layout."""
+    gate = within_gate(network)
+    core = inner(network if gate is None else gate.network)
+    return core if isinstance(core, ConvNet) else None
 
 
 def _program(model: Model) -> str:

@@ -1,5 +1,9 @@
 """Training: objectives and the per-replica step."""
 
+from jaxinterp.training._class_specific import GateSchedule as GateSchedule
+from jaxinterp.training._class_specific import class_specific as class_specific
+from jaxinterp.training._class_specific import gate_optimizer as gate_optimizer
+from jaxinterp.training._class_specific import gate_schedule as gate_schedule
 from jaxinterp.training._consistent import consistent as consistent
 from jaxinterp.training._depth import depth as depth
 from jaxinterp.training._distillation import distillation as distillation

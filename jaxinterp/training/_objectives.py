@@ -27,6 +27,10 @@ def _kept(memory: Any, gradient: Any, batch: Batch) -> Any:
     return memory
 
 
+def _anywhere(params: Any, step: Array) -> Any:
+    return params
+
+
 class Objective(NamedTuple):
     """What a training step minimises.
 
@@ -39,12 +43,15 @@ class Objective(NamedTuple):
         remember: `(batch) -> memory` before the first step; of its argument only shapes and types may be read.
         renew: `(memory, gradient, batch) -> memory` after a step.
         num_replays: how often in a row each batch is wanted.
+        project: `(params, step) -> params` after the update of a step, into the set where parameters may lie; averages of the
+            weights are over what it returns.
     """
 
     loss: Callable[[Array, Model, Batch, Array, Any], Outcome]
     remember: Callable[[Batch], Any] = _nothing
     renew: Callable[[Any, Any, Batch], Any] = _kept
     num_replays: int = 1
+    project: Callable[[Any, Array], Any] = _anywhere
 
     def __call__(self, key: Array, model: Model, batch: Batch, *, step: Any = 0, memory: Any = None) -> Outcome:
         """The loss, at the first step and with a fresh memory where nothing else is said."""

@@ -149,7 +149,7 @@ def train_step(
         if axis_name is not None:
             stats = jax.lax.pmean(stats, axis_name)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.model.params)
-        params = optax.apply_updates(state.model.params, updates)
+        params = objective.project(optax.apply_updates(state.model.params, updates), state.step)
         average = state.average
         if options.ema_decay is not None:
             average = _averaged(options.ema_decay, average, (params, stats))

@@ -5,9 +5,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 
-from jaxinterp import Attack, activations, attacks, training
+from jaxinterp import Attack, Model, activations, attacks, models, training
+from tests.attacks.toys import CLASSES
 
 
 class Case(NamedTuple):
@@ -19,6 +22,7 @@ class Case(NamedTuple):
         drawn: it draws at random, so that devices differ.
         attacks: it runs an attack.
         pooled: it looks at the rows of a device together, so that four devices differ from one.
+        prepare: what it asks of a model besides the network.
     """
 
     build: Callable[[Any], training.Objective]
@@ -26,6 +30,7 @@ class Case(NamedTuple):
     drawn: bool = False
     attacks: bool = True
     pooled: bool = False
+    prepare: Callable[[Model], Model] = lambda model: model
 
 
 def smooth(epsilon: Any) -> Attack:
@@ -68,6 +73,11 @@ def depth(epsilon: Any) -> training.Objective:
     return training.Objective(loss)
 
 
+def gate(units: int, classes: int) -> jax.Array:
+    """Entries that differ."""
+    return jnp.asarray(np.random.default_rng(1).uniform(0.2, 0.8, (units, classes)))
+
+
 STANDARD = training.standard()
 CASES = {
     "standard": Case(lambda epsilon: training.standard(label_smoothing=0.1, temperature=2.0), attacks=False),
@@ -88,6 +98,11 @@ CASES = {
     "alp": Case(lambda epsilon: training.alp(smooth(epsilon)), at_zero=STANDARD),
     "ensemble_adversarial": Case(
         lambda epsilon: training.ensemble_adversarial(attacks.fgsm(epsilon), static_share=0.5), at_zero=STANDARD, drawn=True
+    ),
+    "class_specific": Case(
+        lambda epsilon: training.class_specific(gated=training.gate_schedule(1, warm_up=0), label_smoothing=0.1),
+        attacks=False,
+        prepare=lambda model: models.gated(model, layer="conv2", gate=gate(6, CLASSES)),
     ),
     "distillation": Case(
         lambda epsilon: training.distillation(temperature=3.0), at_zero=training.standard(temperature=3.0), attacks=False
