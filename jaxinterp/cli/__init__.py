@@ -123,11 +123,16 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
         workdir, asked = WorkDir(known.workdir), {"fresh": known.fresh, "log_ids": known.log_ids, "profile": profile}
         print(run_fit(study, workdir, mesh=mesh, knobs=knobs, recipe_text=text, **asked))
         return
-    for kind, run_it in ((Factors, run_factors), (Comparison, run_comparison), (DepthStudy, run_depth)):
-        if isinstance(study, kind):
-            asked = {"mesh": _mesh.data_mesh(known.devices), "knobs": knobs, "recipe_text": text, "fresh": known.fresh}
-            print(run_it(study, WorkDir(known.workdir), **asked))
-            return
+    asked = {"mesh": _mesh.data_mesh(known.devices), "knobs": knobs, "recipe_text": text, "fresh": known.fresh}
+    if isinstance(study, Factors):
+        print(run_factors(study, WorkDir(known.workdir), **asked))
+        return
+    if isinstance(study, Comparison):
+        print(run_comparison(study, WorkDir(known.workdir), **asked))
+        return
+    if isinstance(study, DepthStudy):
+        print(run_depth(study, WorkDir(known.workdir), **asked))
+        return
     stages_of(study, known.verb)
     workdir = WorkDir(known.workdir)
     run = Run(study, workdir, mesh=_mesh.data_mesh(known.devices))

@@ -6,7 +6,8 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Bool, Float, Int, Num, Shaped
 
-from jaxinterp.metrics._intervals import Interval, auroc
+from jaxinterp.metrics._auroc import auroc
+from jaxinterp.metrics._intervals import Interval
 
 
 class MutualInformation(NamedTuple):
@@ -136,7 +137,7 @@ def filter_similarity(features: Num[np.ndarray, "n u"]) -> Float[np.ndarray, "u 
     Args:
         features: pooled activation of every unit on every image.
     """
-    centred = np.asarray(features, np.float64) - np.mean(features, axis=0, dtype=np.float64)[None]
+    centred = np.asarray(features, np.float64) - np.mean(features, axis=0, dtype=np.float64, keepdims=True)
     norm = np.linalg.norm(centred, axis=0)
     unit = centred / np.where(norm > 0, norm, 1.0)[None]
     return unit.T @ unit

@@ -6,7 +6,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int, Shaped
 
-from jaxinterp.metrics._intervals import Interval, auroc
+from jaxinterp.metrics._auroc import auroc
+from jaxinterp.metrics._intervals import Interval
 
 _NEGLIGIBLE = 1e-10
 

@@ -158,7 +158,7 @@ def gate_optimizer(
         >>> optimizer = gate_optimizer(optax.sgd(0.1, momentum=0.9), optax.sgd(10.0), gated=gate_schedule(391))
         >>> state = training.init_state(optimizer, model)
     """
-    resting = optax.conditionally_mask(gate, gated)
+    resting = optax.conditionally_mask(gate, lambda step, **_: gated(jnp.asarray(step)))
     return optax.partition({"network": network, "gate": resting}, {"network": "network", "gate": "gate"})
 
 

@@ -1,5 +1,7 @@
 """Metrics of class-specific units against transcriptions in NumPy and closed forms."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.special import digamma
@@ -68,7 +70,7 @@ def test_detection_does_not_see_the_source_images():
     rng = np.random.default_rng(0)
     clean, ids = rng.normal(size=(60, 5)), np.arange(60)
     moved = clean + np.asarray([3.0, 0, 0, 0, 0])[None]
-    given = {"clean_ids": ids, "adversarial_ids": ids}
+    given: Any = {"clean_ids": ids, "adversarial_ids": ids}
     found = metrics.feature_detection(rng, clean, moved, **given)
     assert found.auroc.low > 0.9 and found.scores.shape == (120,)
     nothing = metrics.feature_detection(rng, clean, clean, **given)
