@@ -70,7 +70,7 @@ def test_what_is_written_is_read(tmp_path):
     for number in range(7):
         record, example, read = make_record(number), source[number], source.record(number)
         np.testing.assert_array_equal(example.image, record.image)
-        assert example[1:] == (number % 2, 2, number, number // 2, None)
+        assert example[1:] == (number % 2, 2, number, number // 2, None, None)
         for name, want in record._asdict().items():
             np.testing.assert_allclose(np.asarray(getattr(read, name)), want, rtol=1e-6, atol=0)
 
