@@ -73,6 +73,7 @@ def matrix(title: str, networks: int = 3) -> report.TransferMatrix:
 
 LINE = np.linspace(0, 1, 6)
 
+EDGES = np.geomspace(1.0, 9.0, 9)
 FIGURES: dict[str, Callable[[], bytes]] = {
     "contact_sheet": lambda: report.contact_sheet(noise(3, 16, 16, 3), titles=["a", ODD, "c" * 90], columns=2),
     "adversarial_sheet": lambda: report.adversarial_sheet(noise(2, 16, 16, 3), noise(2, 16, 16, 3, seed=1), titles=[ODD, "b"]),
@@ -108,6 +109,14 @@ FIGURES: dict[str, Callable[[], bytes]] = {
     "patching_curves": lambda: report.patching_curves(
         [1, 2, 4, 8, 16, 32], LINE, LINE / 3, top_interval=np.stack([LINE, LINE + 0.1], 1), title=ODD, sample_size=200
     ),
+    "depth_responses": lambda: report.depth_responses({ODD: noise(5, 8), "b": noise(5, 8, seed=1)}, EDGES),
+    "depth_curves": lambda: report.depth_curves({"error": {"a": EDGES[1:], ODD: EDGES[:-1]}}, EDGES),
+    "depth_sheet": lambda: report.depth_sheet(
+        noise(2, 16, 16, 3), 2 + noise(2, 16, 16), {ODD: 3 + noise(2, 16, 16)}, depths=(1.0, 9.0), titles=[ODD, "b"]
+    ),
+    "paired_points": lambda: report.paired_points(
+        {"LC": {"a": LINE, ODD: LINE**2}, ODD: {ODD: np.where(LINE > 0.5, LINE, np.nan)}}
+    ),
     "transfer_heatmap": lambda: report.transfer_heatmap([matrix("untargeted"), matrix(ODD)]),
     "roc_curve": lambda: report.roc_curve({"a": (LINE, LINE**0.5), ODD: (LINE, LINE)}, areas={"a": ".9"}, title=ODD),
 }
@@ -119,7 +128,19 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def test_every_figure_function_is_tested() -> None:
-    endings = ("_sheet", "_figure", "_grid", "_curve", "_curves", "_histogram", "_categories", "_networks", "_heatmap")
+    endings = (
+        "_sheet",
+        "_figure",
+        "_grid",
+        "_curve",
+        "_curves",
+        "_histogram",
+        "_categories",
+        "_networks",
+        "_heatmap",
+        "_points",
+        "_responses",
+    )
     assert {name for name in dir(report) if name.endswith(endings) and not name.startswith("_")} == set(FIGURES)
 
 
