@@ -118,12 +118,11 @@ def _run(known: argparse.Namespace, arguments: list[str]) -> None:
     study = recipe(**knobs)
     text = pathlib.Path(known.recipe).read_text(encoding="utf-8")
     _check_verb(study, known.verb)
-    if isinstance(study, Fit):
-        mesh, profile = _mesh.data_mesh(known.devices), tuple(known.profile) if known.profile else None
-        workdir, asked = WorkDir(known.workdir), {"fresh": known.fresh, "log_ids": known.log_ids, "profile": profile}
-        print(run_fit(study, workdir, mesh=mesh, knobs=knobs, recipe_text=text, **asked))
-        return
     asked = {"mesh": _mesh.data_mesh(known.devices), "knobs": knobs, "recipe_text": text, "fresh": known.fresh}
+    if isinstance(study, Fit):
+        profile = tuple(known.profile) if known.profile else None
+        print(run_fit(study, WorkDir(known.workdir), **asked, log_ids=known.log_ids, profile=profile))
+        return
     if isinstance(study, Factors):
         print(run_factors(study, WorkDir(known.workdir), **asked))
         return

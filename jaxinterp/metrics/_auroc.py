@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float, Num, Shaped
 
-from jaxinterp.metrics._intervals import Interval, check_values, cluster_weights, percentiles
+from jaxinterp.metrics._intervals import Interval, check_values, resampled_interval
 
 
 def auroc(
@@ -75,23 +75,15 @@ def _interval(
     level: float,
     num_draws: int,
 ) -> Interval:
-    """A statistic of rows of weights, how often each example counts: once each, then as its cluster is drawn."""
+    """A statistic of rows of weights, how often each example counts, with clusters resampled."""
     if positive.all() or not positive.any():
         raise ValueError(f"expected positive and negative examples, got {positive.sum()} positive of {len(positive)}.")
     names, index = np.unique(clusters, return_inverse=True)
-    num_draws = num_draws if len(names) > 1 else 0
-    chunk = max(1, 2_000_000 // len(index))
-    draws = [np.zeros(0)]
-    for start in range(0, num_draws, chunk):
-        weights = np.asarray(
-            [cluster_weights(rng, len(names))[index] for _ in range(min(chunk, num_draws - start))], np.float64
-        )
-        draws.append(statistic(weights[weights[:, positive].any(axis=1) & weights[:, ~positive].any(axis=1)]))
-    return Interval(float(statistic(np.ones((1, len(index))))[0]), *percentiles(np.concatenate(draws), level))
+    return resampled_interval(rng, lambda drawn: statistic(drawn[:, index]), len(names), level, num_draws, row_size=len(index))
 
 
 def _area(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> Float[np.ndarray, " d"]:
-    """The area for every row of weights; equal scores stand together, so a tie counts one half.
+    """The area for every row of weights, NaN in rows without both kinds; equal scores stand together: a tie counts one half.
 
     scikit-learn's `roc_auc_score` gives the same, one row a call, where checking its arguments takes most of the time.
     """

@@ -67,7 +67,7 @@ def bootstrap_interval(
         A. C. Davison, D. V. Hinkley, Bootstrap Methods and their Application, 1997, section 3.8.
     """
     (sums,), (counts,) = _cluster_sums([values], [clusters], level)
-    return _ratio_interval(rng, lambda w: (w @ sums) / (w @ counts), len(counts), level, num_draws)
+    return resampled_interval(rng, lambda w: (w @ sums) / (w @ counts), len(counts), level, num_draws)
 
 
 def bootstrap_difference(
@@ -101,7 +101,7 @@ def bootstrap_difference(
     def difference(weights: np.ndarray) -> np.ndarray:
         return (weights @ sums[0]) / (weights @ counts[0]) - (weights @ sums[1]) / (weights @ counts[1])
 
-    return _ratio_interval(rng, difference, len(counts[0]), level, num_draws)
+    return resampled_interval(rng, difference, len(counts[0]), level, num_draws)
 
 
 def wilson_interval(successes: float | int, trials: float | int, *, level: float = 0.95) -> Interval:
@@ -219,23 +219,38 @@ def _cluster_sums(
     return sums, [np.bincount(i, minlength=len(unique)).astype(np.float64) for i in sides]
 
 
-def _ratio_interval(
-    rng: np.random.Generator, statistic: Callable[[np.ndarray], np.ndarray], num_clusters: int, level: float, num_draws: int
+def resampled_interval(
+    rng: np.random.Generator,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    num_clusters: int,
+    level: float,
+    num_draws: int,
+    *,
+    row_size: int | None = None,
 ) -> Interval:
+    """A statistic of rows of weights, how often each cluster is drawn: of one each, and its percentile interval.
+
+    Args:
+        rng: source of the draws.
+        statistic: `[d c]` weights -> `[d]`; draws in which it is not finite are left out.
+        num_clusters: how many there are; with a single one both ends are NaN.
+        level: coverage aimed at.
+        num_draws: bootstrap draws.
+        row_size: numbers that the statistic makes of a row, which bound the draws taken at once; the clusters by default.
+    """
     estimate = float(statistic(np.ones((1, num_clusters)))[0])
     if num_clusters == 1:
         return Interval(estimate, float("nan"), float("nan"))
-    chunk = max(1, 4_000_000 // num_clusters)
+    chunk = max(1, 4_000_000 // (row_size or num_clusters))
     draws = []
     for start in range(0, num_draws, chunk):
         weights = [cluster_weights(rng, num_clusters) for _ in range(min(chunk, num_draws - start))]
         with np.errstate(invalid="ignore", divide="ignore"):
             draws.append(statistic(np.asarray(weights, dtype=np.float64)))
-    return Interval(estimate, *percentiles(np.concatenate(draws), level))
+    return Interval(estimate, *_percentiles(np.concatenate(draws), level))
 
 
-def percentiles(draws: np.ndarray, level: float) -> tuple[float, float]:
-    """The ends of the percentile interval of the finite draws; NaN where there are fewer than two."""
+def _percentiles(draws: np.ndarray, level: float) -> tuple[float, float]:
     draws = draws[np.isfinite(draws)]
     if len(draws) < 2:
         return float("nan"), float("nan")

@@ -56,14 +56,15 @@ def run_comparison(
     identity = {"knobs": describe(knobs), "recipe": describe(comparison), "comparison_version": _VERSION}
     workdir.claim(identity, provenance(mesh, comparison, knobs, recipe_text), fresh=fresh)
     found: dict[tuple[str, int], dict[str, float]] = {}
-    for seed in comparison.seeds:
-        for contender in comparison.contenders:
-            part = f"network.{contender.name}-{seed}"
-            if not workdir.finished(part):
-                announce(f"{contender.name}, seed {seed} ...")
-                measured = _measured(contender, seed, workdir, mesh, knobs, recipe_text, announce)
-                workdir.save(part, measured, {})
-            found[contender.name, seed] = workdir.load(part)[0]["figures"]
+    cells = [(contender, seed) for seed in comparison.seeds for contender in comparison.contenders]
+    for number, (contender, seed) in enumerate(cells, start=1):
+        part = f"network.{contender.name}-{seed}"
+        is_new = not workdir.finished(part)
+        if is_new:
+            announce(f"{contender.name}, seed {seed} ...")
+            workdir.save(part, _measured(contender, seed, workdir, mesh, knobs, recipe_text, announce), {})
+        found[contender.name, seed] = workdir.load(part)[0]["figures"]
+        if is_new or number == len(cells):
             report.write(comparison_page(comparison, found, workdir), workdir.path)
     return str(workdir.path / "index.html")
 

@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 from jaxinterp._base import Model
 from jaxinterp.pipelines._fit_settings import Fit
 from jaxinterp.pipelines._study import Study
+from jaxinterp.pipelines._workdir import check_name
 
 Reading = Callable[[Model, Mesh], Mapping[str, float]]
 """`(model, mesh) -> {quantity: number}`: something else that is measured of every network, the weights on every device."""
@@ -36,8 +37,7 @@ class Contender:
     readings: tuple[Reading, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name or self.name.startswith("."):
-            raise ValueError(f"expected a name without '/' that begins with no dot, got {self.name!r}.")
+        check_name(self.name)
         if (self.fit is None) == (self.weights is None):
             raise ValueError(f"{self.name!r}: expected either fit= a training or weights= files, got neither or both.")
 

@@ -77,16 +77,17 @@ def run_depth(
     }
     workdir.claim(identity, provenance(mesh, study, knobs or {}, recipe_text), fresh=fresh)
     shown = held_out_sample(held_out)
-    for seed in study.seeds:
-        for condition in study.conditions:
-            part = run_name(condition, seed)
-            if workdir.finished(part):
-                continue
+    cells = [(condition, seed) for seed in study.seeds for condition in study.conditions]
+    for number, (condition, seed) in enumerate(cells, start=1):
+        part = run_name(condition, seed)
+        is_new = not workdir.finished(part)
+        if is_new:
             announce(f"{condition.title}, seed {seed} ...")
             model = jax.device_put(_trained(study, workdir, condition, seed, source, mesh), _mesh.replicated(mesh))
             workdir.save(part, *_read(study, model, held_out, shown, mesh, seed))
+        if is_new or number == len(cells):
             report.write(depth_page(study, workdir, shown), workdir.path)
-    return str(report.write(depth_page(study, workdir, shown), workdir.path))
+    return str(workdir.path / "index.html")
 
 
 def _trained(study: DepthStudy, workdir: WorkDir, condition: DepthCondition, seed: int, source: Source, mesh: Mesh) -> Model:

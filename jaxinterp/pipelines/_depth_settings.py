@@ -9,6 +9,7 @@ from jaxinterp import data
 from jaxinterp._base import Model
 from jaxinterp.activations import Anchor, DepthBins
 from jaxinterp.data import Source
+from jaxinterp.pipelines._workdir import check_name
 from jaxinterp.training import Objective
 
 
@@ -101,8 +102,7 @@ class DepthStudy:
             if len(set(names)) != len(names) or (what != "pairs" and not names):
                 raise ValueError(f"expected {what}, each once, got {tuple(names)}.")
         for name in (*(one.name for one in self.conditions), *(one.name for one in self.pairs)):
-            if not name or "/" in name or name.startswith("."):
-                raise ValueError(f"expected a name without '/' that begins with no dot, got {name!r}.")
+            check_name(name)
         if self.ablated not in self.layers:
             raise ValueError(f"expected ablated= one of the layers {', '.join(self.layers)}, got {self.ablated!r}.")
         for name in ("num_steps", "batch_size", "num_random", "num_checkpoints"):

@@ -39,15 +39,10 @@ def evaluate(run: Run, phase: str) -> None:
     source = run.some_held_out(settings.num_images)
     arrays = {}
     for member, model in zip(run.study.members, run.models(phase), strict=True):
-        found = ranks_under(
-            run.key(2),
-            model,
-            source,
-            settings,
-            mesh=run.mesh,
-            batch_size=run.rounded(run.study.batch_size),
-            title=f"evaluate {phase} {member.name}",
-        )
+        shared: dict[str, Any] = {"mesh": run.mesh, "batch_size": run.rounded(run.study.batch_size)}
+        title = f"evaluate {phase} {member.name}"
+        arrays[f"{member.name}/clean"] = ranks(run.key(2), model, source, None, **shared, title=f"{title} clean")
+        found = ranks_under(run.key(2), model, source, settings, **shared, title=title)
         arrays |= {f"{member.name}/{name}": rank for name, rank in found.items()}
     values = {
         "epsilon": settings.epsilon,
@@ -61,7 +56,7 @@ def evaluate(run: Run, phase: str) -> None:
 def ranks_under(
     key: jax.Array, model: Model, source: Source, settings: Robustness, *, mesh: Mesh, batch_size: int, title: str
 ) -> dict[str, np.ndarray]:
-    """The ranks of the true classes by what was done to the images, see `ranks`.
+    """The ranks of the true classes under each attack, see `ranks`.
 
     Args:
         key: of the attacks.
@@ -73,7 +68,7 @@ def ranks_under(
         title: of the progress bars.
 
     Returns:
-        `[n]` under "clean", "fgsm", "pgd" and, where the settings name a black box, "transferred".
+        `[n]` under "fgsm", "pgd" and, where the settings name a black box, "transferred".
     """
     other = _black_box(settings, mesh, model)
     found = {}
@@ -86,13 +81,13 @@ def ranks_under(
 
 
 @functools.lru_cache(maxsize=8)
-def _attacks(settings: Robustness) -> dict[str, Attack | None]:
+def _attacks(settings: Robustness) -> dict[str, Attack]:
     """The attacks of the table, the same objects for every phase, so that what was compiled for them is used again."""
     step_size = 2.5 * settings.epsilon / settings.num_steps
     pgd = attacks.pgd(settings.epsilon, step_size=step_size, num_steps=settings.num_steps)
     if settings.num_restarts > 1:
         pgd = attacks.with_restarts(pgd, settings.num_restarts)
-    found: dict[str, Attack | None] = {"clean": None, "fgsm": attacks.fgsm(settings.epsilon), "pgd": pgd}
+    found = {"fgsm": attacks.fgsm(settings.epsilon), "pgd": pgd}
     if settings.transferred_from is not None:
         found[TRANSFERRED] = attacks.mi_fgsm(settings.epsilon)
     return found

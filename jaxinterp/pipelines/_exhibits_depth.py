@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import scipy.stats
 
 from jaxinterp import data, metrics, report
 from jaxinterp._base import Batch
@@ -111,12 +110,8 @@ def _mean_selectivity(study: DepthStudy, values: Mapping[str, Any]) -> float:
 
 
 def _over_seeds(values: np.ndarray) -> metrics.Interval:
-    """Mean and 95 % t interval; NaN ends with one seed."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return metrics.Interval(mean, float("nan"), float("nan"))
-    half = float(scipy.stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return metrics.Interval(mean, mean - half, mean + half)
+    """The interval over trainings; NaN where one of them has no value."""
+    return metrics.mean_interval(values) if np.isfinite(values).all() else metrics.Interval(*(3 * [float("nan")]))
 
 
 def _of(study: DepthStudy, runs: Runs, condition: DepthCondition) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:

@@ -9,6 +9,7 @@ from jaxinterp import training
 from jaxinterp._base import Model
 from jaxinterp.data import Source
 from jaxinterp.pipelines._dissection_settings import Dissection
+from jaxinterp.pipelines._workdir import check_name
 from jaxinterp.training import Objective, Pretext
 
 
@@ -51,8 +52,7 @@ class Condition:
     at_step: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name or self.name.startswith("."):
-            raise ValueError(f"expected a name without '/' that begins with no dot, got {self.name!r}.")
+        check_name(self.name)
         if (self.build is None) == (self.of is None):
             raise ValueError(f"{self.name!r}: expected either build= a network or of= a condition, got neither or both.")
         if self.of is None and (not self.layers or self.at_step is not None):

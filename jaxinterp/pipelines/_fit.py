@@ -112,7 +112,7 @@ def evaluated(fit: Fit, model: Model, held_out: Source, mesh: Mesh) -> dict[str,
         chosen = evenly(fit.robustness.num_images, len(held_out))
         some = data.subset(held_out, chosen.tolist())
         found = ranks_under(_key(fit, 1), model, some, fit.robustness, mesh=mesh, batch_size=size, title="evaluate")
-        answers |= {"clean_attacked" if name == "clean" else name: rank < 1 for name, rank in found.items()}
+        answers |= {"clean_attacked": answers["clean"][chosen]} | {name: rank < 1 for name, rank in found.items()}
     return answers
 
 

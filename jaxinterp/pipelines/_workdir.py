@@ -143,6 +143,12 @@ class WorkDir:
         return json.loads(path.read_text()) if path.exists() else None
 
 
+def check_name(name: str) -> None:
+    """Raises `ValueError` for a name that cannot be a folder's or a file's here."""
+    if not name or "/" in name or name.startswith("."):
+        raise ValueError(f"expected a name without '/' that begins with no dot, got {name!r}.")
+
+
 def below(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     """The arrays of a stage whose names begin with `prefix/`, without it."""
     return {name.removeprefix(f"{prefix}/"): array for name, array in arrays.items() if name.startswith(f"{prefix}/")}
