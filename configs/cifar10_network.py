@@ -1,4 +1,4 @@
-"""What the units of one ResNet-20 of CIFAR-10 answer to, however it was trained: LC, CS1, CS2, r1, r2 and accuracies.
+"""What the units of one network of CIFAR-10 answer to, however it was trained: LC, CS1, CS2, r1, r2 and accuracies.
 
 The measurements of Dong, Su, Zhu, Bao, "Towards Interpretable Deep Neural Networks by Leveraging Adversarial Examples"
 (2017; journal 2022), without any training: networks that `configs/train_cifar10.py` trained are compared by running it on
@@ -10,13 +10,25 @@ each. The adversarial images are made against the network itself.
 Every other training image is analysed; accuracies are on test images.
 """
 
-from jaxinterp import attacks, data, models, pipelines, report
+from typing import Literal
+
+import jax
+
+from jaxinterp import Model, attacks, data, models, pipelines, report
+
+NETWORKS = {
+    "resnet20": ("ResNet-20", "layer3.2"),
+    "gated": ("ResNet-20", "layer3.2"),
+    "invertible": ("i-ResNet", "layer3.1"),
+}
+"""Name and layer of each kind of network."""
 
 
 def cifar10_network(
     *,
     weights: str,
     images: str,
+    network: Literal["resnet20", "gated", "invertible"] = "resnet20",
     num_attacked: int = 600,
     num_targets: int = 2,
     attack_steps: int = 20,
@@ -28,6 +40,9 @@ def cifar10_network(
     black_box: str | None = None,
     standard_images: int = 0,
     num_concept_images: int = 0,
+    num_gate_steps: int = 0,
+    gate_rate: float = 5.0,
+    gate_density: float = 0.2,
     num_held_out: int | None = None,
     num_robustness: int = 500,
     num_traced: int = 120,
@@ -36,8 +51,10 @@ def cifar10_network(
     """LC, CS, r and accuracies of one network.
 
     Args:
-        weights: of a ResNet-20.
+        weights: of the network.
         images: an archive or a folder, see `data.cifar10`.
+        network: "resnet20"; "gated", one that was trained with class-specific gates; or "invertible", as configs/invertible.py
+            trains by default.
         num_attacked: how many of the analysed images are attacked.
         num_targets: least-likely classes each is driven to.
         attack_steps: iterations of the attack.
@@ -50,11 +67,23 @@ def cifar10_network(
         standard_images: test images of the standard evaluation at epsilon; 0 leaves it out.
         num_concept_images: pictures of the concept world, at 32 px, over which the units are dissected; CIFAR has no concept
             labels. 0 leaves it out.
+        num_gate_steps: steps in which a class-specific gate is fitted to the frozen network; 0 leaves gates out.
+        gate_rate: learning rate of that gate.
+        gate_density: up to which its norm is free.
         num_held_out: so many test images, spread evenly; all by default.
         num_robustness: how many of these are attacked for the table of accuracies.
         num_traced: adversarial images that are traced.
         seed: of every draw.
     """
+
+    title, layer = NETWORKS[network]
+
+    def build() -> Model:
+        if network == "invertible":
+            return models.iresnet(blocks=(1, 2, 2), hidden=(32, 64, 64), readout="flat", weights=weights)
+        if network == "gated":
+            return models.load(weights, models.gated(models.cifar_resnet20(key=jax.random.key(0)), layer=layer))
+        return models.cifar_resnet20(weights=weights)
 
     def analysed() -> data.Source:
         everything = data.cifar10(images, "train")
@@ -69,10 +98,10 @@ def cifar10_network(
         return data.subset(everything, [index * len(everything) // count for index in range(count)])
 
     return pipelines.Study(
-        title="What the units of a ResNet-20 answer to",
+        title=f"What the units of {title} answer to",
         description=f"CIFAR-10, {num_attacked * num_targets:,} adversarial images of the network's own.",
         methods=report.methods_paragraph(
-            ["ResNet-20"],
+            [title],
             "CIFAR-10 (32 x 32 pixels)",
             num_images=num_attacked,
             num_targets=num_targets,
@@ -82,7 +111,7 @@ def cifar10_network(
             top_k=100,
             dissected=False,
         ),
-        members=(pipelines.Member("ResNet-20", lambda: models.cifar_resnet20(weights=weights), "layer3.2"),),
+        members=(pipelines.Member(title, build, layer),),
         source=analysed,
         held_out=held_out,
         attack=lambda phase: attacks.ensemble_optimization(
@@ -99,6 +128,9 @@ def cifar10_network(
         standard=pipelines.Standard(epsilon=epsilon, num_images=standard_images) if standard_images else None,
         dissection=pipelines.Dissection(source=drawn, adversarial=False, label_size=32, num_null_draws=200)
         if num_concept_images
+        else None,
+        gates=pipelines.Gates(num_steps=num_gate_steps, learning_rate=gate_rate, density=gate_density)
+        if num_gate_steps
         else None,
         num_traced=num_traced,
         seed=seed,

@@ -1,4 +1,4 @@
-"""One network trained on CIFAR-10: normally, with the consistent loss, or by TRADES.
+"""One network trained on CIFAR-10: normally, with the consistent loss, by TRADES, or with class-specific gates.
 
 The adversarial training of Dong, Su, Zhu, Bao, "Towards Interpretable Deep Neural Networks by Leveraging Adversarial
 Examples" (2017; journal 2022) beside normal training and TRADES, all else equal. `--images` is what `data.cifar10` reads:
@@ -20,12 +20,15 @@ from jaxinterp import Model, attacks, data, models, pipelines, training
 def train_cifar10(
     *,
     images: str,
-    objective: Literal["standard", "consistent", "adversarial", "trades"] = "consistent",
+    objective: Literal["standard", "consistent", "adversarial", "trades", "class_specific"] = "consistent",
     epsilon: float = 8 / 255,
     feature_weight: float = 1.0,
     divergence_weight: float = 6.0,
     attack_steps: int = 1,
     layer: str = "layer3.2",
+    gate_rate: float = 0.1,
+    gate_epoch: int = 391,
+    gate_warm_up: int = 10,
     num_steps: int = 25_000,
     batch_size: int = 128,
     learning_rate: float = 0.1,
@@ -49,7 +52,11 @@ def train_cifar10(
         feature_weight: beta of the consistent loss.
         divergence_weight: weight of the divergence of TRADES.
         attack_steps: gradients of an attack in training: 1 is FGSM, more are PGD. TRADES takes at least 2.
-        layer: whose activation the consistent loss compares; "layer3.2" is the end of the convolutional stack.
+        layer: whose activation the consistent loss compares, or whose units get class-specific gates; "layer3.2" is the end of
+            the convolutional stack.
+        gate_rate: learning rate of the gate.
+        gate_epoch: steps that are gated together, one such epoch in three; 1 alternates step by step, for a short training.
+        gate_warm_up: such epochs before the first gated one.
         num_steps: of training.
         batch_size: images in a step.
         learning_rate: its peak; SGD with Nesterov's momentum of .9, linear warm-up over a tenth, then a cosine.
@@ -64,17 +71,20 @@ def train_cifar10(
         num_checkpoints: written on the way.
         seed: of weights, order and every draw.
     """
+    gated = training.gate_schedule(gate_epoch, warm_up=gate_warm_up)
     attack = attacks.fgsm(epsilon) if attack_steps == 1 else attacks.pgd(epsilon, num_steps=attack_steps)
     objectives = {
         "standard": training.standard,
         "consistent": lambda: training.consistent(attack, layer=layer, feature_weight=feature_weight),
         "adversarial": lambda: training.adversarial(attack),
+        "class_specific": lambda: training.class_specific(gated=gated),
         "trades": lambda: training.trades(epsilon, num_steps=max(2, attack_steps), divergence_weight=divergence_weight),
     }
 
     def build() -> Model:
         key = jax.random.key(seed) if weights is None else None
-        return models.with_dtype(models.cifar_resnet20(weights=weights, key=key), None if dtype == "float32" else dtype)
+        model = models.with_dtype(models.cifar_resnet20(weights=weights, key=key), None if dtype == "float32" else dtype)
+        return models.gated(model, layer=layer) if objective == "class_specific" else model
 
     def pictures(split: str, count: int | None) -> data.Source:
         source = data.cifar10(images, split)
@@ -82,6 +92,9 @@ def train_cifar10(
         return data.subset(source, [index * len(source) // count for index in range(count)])
 
     rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, max(1, num_steps // 10), num_steps)
+    optimizer = optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(rate, momentum=0.9, nesterov=True))
+    if objective == "class_specific":
+        optimizer = training.gate_optimizer(optimizer, optax.sgd(gate_rate), gated=gated)
     return pipelines.Fit(
         title=f"ResNet-20 on CIFAR-10: {objective}",
         description=f"{num_steps:,} steps of {batch_size} images, epsilon {255 * epsilon:.3g}/255.",
@@ -89,7 +102,7 @@ def train_cifar10(
         source=lambda: pictures("train", num_training),
         held_out=lambda: pictures("test", num_held_out),
         objective=objectives[objective](),
-        optimizer=optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(rate, momentum=0.9, nesterov=True)),
+        optimizer=optimizer,
         num_steps=num_steps,
         batch_size=batch_size,
         robustness=pipelines.Robustness(epsilon=epsilon, num_images=num_robustness),

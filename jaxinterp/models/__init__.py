@@ -69,6 +69,7 @@ from jaxinterp.models._gates import gate_of as gate_of
 from jaxinterp.models._gates import gated as gated
 from jaxinterp.models._gates import gated_layer as gated_layer
 from jaxinterp.models._gates import gated_path as gated_path
+from jaxinterp.models._gates import has_gate as has_gate
 from jaxinterp.models._gates import without_gate as without_gate
 from jaxinterp.models._invertible._bounds import LipschitzBounds as LipschitzBounds
 from jaxinterp.models._invertible._bounds import lipschitz_bounds as lipschitz_bounds

@@ -46,7 +46,7 @@ def gated(model: Model, *, layer: str | None = None, gate: Float[Array | np.ndar
         Haoyu Liang, Zhihao Ouyang, Yuyuan Zeng, Hang Su, Zihao He, Shu-Tao Xia, Jun Zhu, Bo Zhang, "Training Interpretable
         Convolutional Neural Networks by Differentiating Class-specific Filters", 2020.
     """
-    if within_gate(model.network) is not None:
+    if has_gate(model):
         raise ValueError("expected a model without a gate, got one that has one; write models.without_gate(model) first.")
     name = model.layer(last_conv(model) if layer is None else layer).name
     network = Gated(model.network, name)
@@ -55,6 +55,15 @@ def gated(model: Model, *, layer: str | None = None, gate: Float[Array | np.ndar
         units, classes = network.gate_shape
         raise ValueError(f"expected a gate [{units} {classes}], the units of {name!r} times classes, got shape {start.shape}.")
     return Model({"network": model.params, "gate": start}, model.stats, network)
+
+
+def has_gate(model: Model) -> bool:
+    """Whether a model has a gate beside its weights.
+
+    Args:
+        model: any model, perhaps behind `at_size` or a defence.
+    """
+    return within_gate(model.network) is not None
 
 
 def gate_of(model: Model) -> Float[Array, "u k"]:

@@ -13,6 +13,7 @@ from jaxinterp.pipelines._dissection import ADVERSARIAL
 from jaxinterp.pipelines._exhibits_attack import attack_section, images_section
 from jaxinterp.pipelines._exhibits_concepts import concepts_section
 from jaxinterp.pipelines._exhibits_consistency import consistency_figure, consistency_section
+from jaxinterp.pipelines._exhibits_gates import gates_section
 from jaxinterp.pipelines._exhibits_robustness import robustness_section
 from jaxinterp.pipelines._exhibits_trace import trace_section
 from jaxinterp.pipelines._exhibits_training import accuracy_section
@@ -22,7 +23,7 @@ from jaxinterp.pipelines._results import Results
 
 T = TypeVar("T")
 
-BESIDE = ("train", "robustness", "transfer", "concepts")
+BESIDE = ("train", "robustness", "transfer", "concepts", "gates")
 """Kinds of stages that measure none of the claims about the study's own images."""
 
 
@@ -50,6 +51,7 @@ def build_page(results: Results) -> report.Page:
         ("attack", ("generate",), attack_section),
         ("units", ("dissect",), units_section),
         ("concepts", ("concepts",), concepts_section),
+        ("gates", ("gates",), gates_section),
         ("consistency", ("consistency",), consistency_section),
         ("accuracy", ("evaluate", "train"), accuracy_section),
         ("robustness", ("robustness",), robustness_section),

@@ -1,12 +1,13 @@
 """The figures of one network's study, a number each, as networks are compared by them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxinterp.pipelines._consistency import ALL
 from jaxinterp.pipelines._context import NORMAL, Run
 from jaxinterp.pipelines._dissection import ADVERSARIAL, REAL
+from jaxinterp.pipelines._gates import FITTED, KEPT, MASKED, OWN
 from jaxinterp.pipelines._workdir import below
 
 
@@ -44,6 +45,15 @@ UNITS = (
     Quantity("success", "attacks that succeed", True),
     Quantity("detectors", "dissection ratio", True),
     Quantity("detectors_null", "the same by chance", True),
+    Quantity("mis", "MIS"),
+    Quantity("mis_excess", "MIS beyond permuted labels"),
+    Quantity("gate_density", "density of the gate"),
+    Quantity("fitted_density", "density of a gate fitted afterwards"),
+    Quantity("block_score", "block score"),
+    Quantity("masked_own", "own class, its filters masked", True),
+    Quantity("masked_others", "other classes, filters masked", True),
+    Quantity("kept_own", "own class, its filters alone", True),
+    Quantity("detection", "detection from features, AUROC"),
 )
 """Every figure that `figures_of` can find, in the order of the page."""
 
@@ -71,6 +81,8 @@ def figures_of(run: Run) -> dict[str, float]:
     if run.workdir.finished(f"consistency.{NORMAL}"):
         found |= _consistency(run, member.name)
     found |= _dissection(run, member.name, member.layer)
+    if run.workdir.finished(f"gates.{NORMAL}"):
+        found |= _gates(run.workdir.load(f"gates.{NORMAL}")[0]["members"][member.name])
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
@@ -107,3 +119,18 @@ def _dissection(run: Run, member: str, layer: str) -> dict[str, float]:
     else:
         return {}
     return {"detectors": counts["ratio"], "detectors_null": counts["null"]["number"]["mean"] / num_units}
+
+
+def _gates(measured: dict[str, Any]) -> dict[str, float]:
+    """What the stage of gates found; the density is that of the network's own gate where it was trained with one."""
+    densities, without = measured["densities"], measured["without"]
+    found = {
+        "mis": measured["score"][0],
+        "mis_excess": measured["score"][0] - measured["permuted"],
+        "gate_density": densities.get(OWN, densities[FITTED]),
+        "fitted_density": densities[FITTED],
+        "block_score": measured["block_score"],
+    }
+    shares = (("masked_own", f"{MASKED}/own"), ("masked_others", f"{MASKED}/others"), ("kept_own", f"{KEPT}/own"))
+    found |= {name: without[key]["accuracy"] for name, key in shares if key in without}
+    return found | ({"detection": measured["detection"][0]} if "detection" in measured else {})

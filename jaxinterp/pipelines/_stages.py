@@ -17,6 +17,7 @@ from jaxinterp.pipelines._consistency import measure_consistency
 from jaxinterp.pipelines._context import NORMAL, ROBUST, Run
 from jaxinterp.pipelines._dissection import dissect
 from jaxinterp.pipelines._evaluation import evaluate, inspect
+from jaxinterp.pipelines._gates import measure_gates
 from jaxinterp.pipelines._generation import generate
 from jaxinterp.pipelines._identity import describe
 from jaxinterp.pipelines._page import write_page
@@ -34,6 +35,7 @@ VERBS = {
     "dissect": "find what units answer to",
     "consistency": "measure LC, CS1, CS2, r1 and r2",
     "trace": "trace predictions to units",
+    "gates": "find which units speak for which class",
     "robustness": "attack the networks by the standard evaluation, and write a card of each",
     "transfer": "try adversarial images of some networks on all of them",
     "report": "write the page from what is finished",
@@ -49,6 +51,7 @@ _PER_PHASE: dict[str, Callable[[Run, str], None]] = {
     "robustness": evaluate_robustness,
     "transfer": evaluate_transfer,
     "concepts": dissect_concepts,
+    "gates": measure_gates,
 }
 _ALSO = {"dissect": ("concepts",)}
 _VERSION = 3
@@ -192,6 +195,7 @@ def _needs(name: str) -> tuple[str, ...]:
         "robustness": (f"train.{phase}",),
         "transfer": (f"train.{phase}",),
         "concepts": (f"train.{phase}",),
+        "gates": (f"train.{phase}", f"generate.{phase}"),
         "dissect": (f"generate.{phase}", f"generate.{NORMAL}"),
         "consistency": (f"dissect.{phase}",),
     }.get(kind, ())

@@ -11,6 +11,7 @@ from jaxinterp import attacks, metrics
 from jaxinterp._base import Attack, Model
 from jaxinterp.data import Augment, Source
 from jaxinterp.pipelines._dissection_settings import Dissection
+from jaxinterp.pipelines._gates_settings import Gates
 from jaxinterp.pipelines._transfer_settings import Transfer
 from jaxinterp.training import Objective
 
@@ -162,6 +163,7 @@ class Study:
         standard: the threat model of the standard evaluation; None leaves it out.
         transfer: which members are attacked for the matrix of transfer, and how; None leaves it out.
         dissection: the concept set that the members are dissected over, apart from `source`; None leaves it out.
+        gates: how the units of the members' layers are asked for the classes that they speak for; None leaves it out.
         shard_size: adversarial images in a shard.
         batch_size: images in a batch, over all devices.
         attack_batch_size: the same for the attack.
@@ -198,6 +200,7 @@ class Study:
     standard: Standard | None = None
     transfer: Transfer | None = None
     dissection: Dissection | None = None
+    gates: Gates | None = None
     shard_size: int = 256
     batch_size: int = 128
     attack_batch_size: int = 64
@@ -241,7 +244,7 @@ class Study:
         analysis = ("generate", "dissect", "consistency") if self.source else ()
         beside = (("evaluate", self.robustness), ("robustness", self.standard), ("transfer", self.transfer))
         accuracies = tuple(name for name, settings in beside if settings)
-        concepts = ("concepts",) if self.dissection else ()
+        concepts = tuple(name for name, settings in (("concepts", self.dissection), ("gates", self.gates)) if settings)
         if phase == "normal":
             return (*(("inspect",) if self.source else ()), *analysis, *accuracies, *concepts)
         return (*accuracies, *analysis, *concepts)
@@ -250,9 +253,9 @@ class Study:
         """Raises `ValueError` where a stage has no images."""
         if self.source is not None:
             return
-        if self.dissection is None:
+        if self.dissection is None and self.gates is None:
             raise ValueError("expected source= or dissection=, got neither; a study needs images.")
-        asked = [name for name in ("robustness", "standard", "transfer") if getattr(self, name) is not None]
+        asked = [name for name in ("robustness", "standard", "transfer", "gates") if getattr(self, name) is not None]
         if asked and self.held_out is None:
             raise ValueError(f"expected images for {asked[0]}, got none; give the study held_out= or source=.")
 

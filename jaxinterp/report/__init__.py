@@ -32,7 +32,9 @@ from jaxinterp.report._gallery_records import UnitClasses as UnitClasses
 from jaxinterp.report._gallery_records import UnitGallery as UnitGallery
 from jaxinterp.report._gallery_records import UnitLabels as UnitLabels
 from jaxinterp.report._gallery_records import UnitSet as UnitSet
+from jaxinterp.report._gates import filters_matrix as filters_matrix
 from jaxinterp.report._gates import gate_matrix as gate_matrix
+from jaxinterp.report._gates import similarity_matrix as similarity_matrix
 from jaxinterp.report._methods import dissection_paragraph as dissection_paragraph
 from jaxinterp.report._methods import methods_paragraph as methods_paragraph
 from jaxinterp.report._networks import NetworkBar as NetworkBar

@@ -2,6 +2,8 @@
 
 from jaxinterp.tracing._ablation import ablated_predictions as ablated_predictions
 from jaxinterp.tracing._ablation import matched_sets as matched_sets
+from jaxinterp.tracing._class_maps import ClassMaps as ClassMaps
+from jaxinterp.tracing._class_maps import class_maps as class_maps
 from jaxinterp.tracing._difference import ablate as ablate
 from jaxinterp.tracing._difference import patch as patch
 from jaxinterp.tracing._difference import prediction_difference as prediction_difference

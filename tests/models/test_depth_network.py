@@ -9,7 +9,6 @@ from jaxinterp import data, models
 from jaxinterp.models._architectures._depth_network import enlarged
 from jaxinterp.models._flow import Field, Flow
 
-pytestmark = pytest.mark.usefixtures("programs_compile_fast")
 KEY = jax.random.key(0)
 
 

@@ -10,8 +10,6 @@ import pytest
 from jaxinterp import Model, data, models
 from jaxinterp.models._files._weights import torchvision_shapes
 
-pytestmark = pytest.mark.usefixtures("programs_compile_fast")
-
 NARROW: dict[str, Any] = {"num_classes": 4, "width": 1 / 16}
 SMALL: dict[str, Any] = dict(NARROW, image_size=32, output_stride=8, hidden=8, pool_size=2, batch_norm=True)
 BUILDS = {

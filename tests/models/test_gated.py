@@ -9,8 +9,6 @@ from safetensors.numpy import load_file
 from jaxinterp import models
 from tests.attacks.toys import CLASSES, conv_model, make_batch
 
-pytestmark = pytest.mark.usefixtures("programs_compile_fast")
-
 
 @pytest.fixture(scope="module")
 def small():

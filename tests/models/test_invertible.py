@@ -13,8 +13,6 @@ from jaxinterp import data, models
 from jaxinterp.models._invertible import _iresnet, _spectral
 from tests.conftest import SHARED
 
-pytestmark = pytest.mark.usefixtures("programs_compile_fast")
-
 SMALL: dict[str, Any] = {"blocks": (2, 1), "hidden": (5, 4), "image_size": 8}
 PICTURES = SHARED / "data/cifar10/lossless_200"
 ENCODE, DECODE = jax.jit(models.encode), jax.jit(models.decode)

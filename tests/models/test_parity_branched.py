@@ -4,9 +4,12 @@ import pytest
 
 from tests.models import parity_checks
 
-pytestmark = pytest.mark.usefixtures("programs_compile_fast")
-
 
 @pytest.mark.parametrize("name", parity_checks.names(branched=True))
 def test_pytorch_says_the_same(name):
     parity_checks.check(name)
+
+
+@pytest.mark.parametrize("name", parity_checks.deeper(branched=True))
+def test_a_deeper_network_has_pytorchs_names_and_shapes(name):
+    parity_checks.check_outline(name)

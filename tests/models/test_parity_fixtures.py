@@ -17,6 +17,11 @@ def test_pytorch_says_the_same(name):
     parity_checks.check(name)
 
 
+@pytest.mark.parametrize("name", parity_checks.deeper(branched=False))
+def test_a_deeper_network_has_pytorchs_names_and_shapes(name):
+    parity_checks.check_outline(name)
+
+
 def test_every_network_has_a_fixture():
     kinds = {
         name: {parameter.kind for parameter in inspect.signature(value).parameters.values()}

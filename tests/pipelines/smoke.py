@@ -19,20 +19,13 @@ def smoke(
         seed: of every draw.
     """
 
-    def resnet() -> Model:
-        return models.resnet18(num_classes=24, width=1 / 32, image_size=32, output_stride=8, key=jax.random.key(seed))
+    variant = {"num_classes": 24, "width": 1 / 16, "image_size": 32, "hidden": 16, "pool_size": 2, "dropout": 0.0}
+
+    def alexnet() -> Model:
+        return models.alexnet(output_stride=8, key=jax.random.key(seed), **variant)
 
     def vgg() -> Model:
-        return models.vgg16(
-            num_classes=24,
-            width=1 / 32,
-            image_size=32,
-            output_stride=8,
-            hidden=16,
-            pool_size=2,
-            dropout=0.0,
-            key=jax.random.key(seed + 1),
-        )
+        return models.vgg11(output_stride=8, batch_norm=True, key=jax.random.key(seed + 1), **variant)
 
     def world(count: int, first: int) -> data.Source:
         return data.cached(data.concept_world(seed=seed, num_images=count, image_size=32, first=first))
@@ -51,7 +44,7 @@ def smoke(
         title="Smoke",
         description="Every stage, as small as it can be.",
         methods=report.methods_paragraph(
-            ["ResNet-18", "VGG-16"],
+            ["AlexNet", "VGG-11"],
             "drawn images",
             num_images=num_attacked,
             num_targets=2,
@@ -60,7 +53,7 @@ def smoke(
             distance_weight=1e3,
             top_k=9,
         ),
-        members=(pipelines.Member("ResNet-18", resnet, "layer4.1"), pipelines.Member("VGG-16", vgg, "conv5_3")),
+        members=(pipelines.Member("AlexNet", alexnet, "conv5"), pipelines.Member("VGG-11", vgg, "conv5_2")),
         source=lambda: world(num_images, 0),
         held_out=lambda: world(48, 2000),
         attack=lambda phase: attacks.ensemble_optimization(num_steps=2, distance_weight=1e3),

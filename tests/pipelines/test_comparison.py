@@ -134,3 +134,29 @@ def test_the_recipe_of_cifar_builds_what_it_says():
     assert "radius 8" in fits and "epsilon 8/255" in fits["radius 8"].description
     study = built.contenders[-1].study(3, "trained.safetensors")
     assert study.robustness is not None and study.robustness.epsilon == 4 / 255 and study.seed == 3
+
+
+def test_the_recipe_of_neighbours_builds_what_it_says():
+    from jaxinterp.cli._recipe import load_recipe
+
+    recipe = load_recipe(str(CONFIGS / "neighbours.py"))
+    built = recipe(images="somewhere", weights="somewhere.npz", seeds=(3,), num_steps=90)
+    assert isinstance(built, pipelines.Comparison)
+    assert [one.name for one in built.contenders] == ["normal", "consistent", "class-specific", "invertible"]
+    fits = [one.fit(3) for one in built.contenders if one.fit is not None]
+    assert [fit.num_steps for fit in fits] == [90, 90, 90, 2000] and {fit.seed for fit in fits} == {3}
+    layers = [one.study(3, "trained.safetensors").members[0].layer for one in built.contenders]
+    assert layers == ["layer3.2", "layer3.2", "layer3.2", "layer3.1"]
+    short = recipe(images="somewhere", weights="somewhere.npz", contenders="gates")
+    assert isinstance(short, pipelines.Comparison) and len(short.contenders) == 2
+
+
+def test_the_recipe_of_gates_measures_localisation():
+    from jaxinterp.cli._recipe import load_recipe
+
+    built = load_recipe(str(CONFIGS / "class_specific.py"))(seeds=(1,), num_steps=30)
+    assert isinstance(built, pipelines.Comparison)
+    for contender in built.contenders:
+        assert contender.fit is not None and contender.fit(1).num_steps == 30
+        study = contender.study(1, "trained.safetensors")
+        assert study.gates is not None and study.gates.category == "object" and study.seed == 1

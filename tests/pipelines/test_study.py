@@ -87,7 +87,7 @@ def test_top_sets_of_consistency_are_those_of_the_dissection(workdir):
     """From pooled activations as from the statistic, ties of silent units included."""
     arrays = np.load(workdir / "stages" / "dissect.robust.npz")
     silent = 0
-    for kind in ("VGG-16/real", "VGG-16/adversarial", "ResNet-18/stale"):
+    for kind in ("VGG-11/real", "VGG-11/adversarial", "AlexNet/stale"):
         ids, answers = top_ids(arrays[f"{kind}/strongest"], arrays[f"{kind}/id"])
         np.testing.assert_array_equal(ids.T, arrays[f"{kind}/top_ids"])
         np.testing.assert_array_equal(answers, arrays[f"{kind}/top_values"][:, -1] > 0)
@@ -100,8 +100,8 @@ def test_the_page_stands_alone_and_has_every_part(workdir):
     for words in ("Table 1", "Table 2", "Fig. 8", "Fig. 9", "permuted", "sigma = 2", "IoU", "@", "under-powered", "PGD-2"):
         assert words in page, words
     assert 'src="http' not in page and "<script" not in page
-    assert 'href="units/robust-VGG-16-conv5-3.html"' in page and len(list((workdir / "units").glob("*.html"))) == 4
-    assert "LC_U" in (workdir / "units" / "normal-ResNet-18-layer4.1.csv").read_text()
+    assert 'href="units/robust-VGG-11-conv5-2.html"' in page and len(list((workdir / "units").glob("*.html"))) == 4
+    assert "LC_U" in (workdir / "units" / "normal-AlexNet-conv5.csv").read_text()
     assert (workdir / "tables" / "units_that_align_with_a_concept.tex").is_file()
     assert len(list((workdir / "figures").glob("*.png"))) >= 12
     assert (workdir / "figures" / "attack_steps.png").is_file()
@@ -128,7 +128,7 @@ def test_rerun_does_nothing_and_a_changed_knob_is_refused(workdir, capsys):
 def test_stopped_and_resumed_ends_with_the_same_bytes(workdir, compiled, tmp_path):
     """Killed inside training and inside the writing of a shard, then stopped by a write that fails."""
     path = tmp_path / "run"
-    kill(path, compiled, ["checkpoints/normal/VGG-16/2", "adversarial/normal/.*"])
+    kill(path, compiled, ["checkpoints/normal/VGG-11/2", "adversarial/normal/.*"])
     limited = _start(path, compiled, largest_file=1_000_000)
     output, errors = limited.communicate()
     assert (limited.returncode, output) == (2, "")
@@ -172,14 +172,14 @@ def compare(one: pathlib.Path, two: pathlib.Path) -> None:
 @pytest.mark.slow
 def test_killed_at_ten_moments(workdir, compiled, tmp_path):
     moments = [
-        "checkpoints/normal/ResNet-18/2",
-        "checkpoints/normal/VGG-16/4",
-        "weights/normal/VGG-16.safetensors",
+        "checkpoints/normal/AlexNet/2",
+        "checkpoints/normal/VGG-11/4",
+        "weights/normal/VGG-11.safetensors",
         "adversarial/normal/.*",
         "adversarial/normal/*00001-of*",
         "stages/generate.normal.json",
         "stages/dissect.normal.json",
-        "checkpoints/robust/ResNet-18/4",
+        "checkpoints/robust/AlexNet/4",
         "adversarial/robust/.*",
         "stages/dissect.robust.json",
     ]

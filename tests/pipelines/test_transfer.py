@@ -272,7 +272,7 @@ def test_refused_members_and_images():
 
 
 def test_a_trained_study_has_the_stage_twice():
-    found = dataclasses.replace(smoke(), transfer=settings(sources={"a": ("VGG-16",)}, families=())).stage_names()
+    found = dataclasses.replace(smoke(), transfer=settings(sources={"a": ("VGG-11",)}, families=())).stage_names()
     assert [name for name in found if name.startswith("transfer")] == ["transfer.normal", "transfer.robust"]
     assert found.index("train.robust") < found.index("transfer.robust")
 
