@@ -60,11 +60,15 @@ def depth_page(study: DepthStudy, workdir: WorkDir, shown: Batch) -> report.Page
     if runs:
         sections = (_results(study, runs), _responses(study, runs), _ablations(study, runs), _where(study, runs, shown))
         sections += (_pairs(study, runs),) if study.pairs else ()
+    edges = study.bins.edges
+    methods = report.depth_paragraph(num_bins=len(edges) - 1, nearest=float(edges[0]), farthest=float(edges[-1]))
     return report.Page(
         title=study.title,
         subtitle=study.description,
         stages=tuple(stages),
         sections=sections,
+        methods=methods,
+        bibtex=report.bibliography(report.citations(methods)),
         provenance=recorded_provenance(json.loads((workdir.path / "manifest.json").read_text())),
     )
 

@@ -61,6 +61,14 @@ def build_page(results: Results) -> report.Page:
     measured = any(results.has(name) for name in study.stage_names() if name.split(".")[0] not in BESIDE)
     sections = [_kept(results, "images", ("inspect",), images_section)] if study.source else []
     sections += [_kept(results, name, kinds, build) for name, kinds, build in parts if _finished(results, kinds[:1])]
+    methods = study.methods
+    if study.gates and (phases := results.phases("gates")):
+        methods += "\n\n" + report.gates_paragraph(
+            num_images=results.load(f"gates.{phases[0]}")[0]["num_images"],
+            num_steps=study.gates.num_steps,
+            regulariser_weight=study.gates.regulariser_weight,
+            density=study.gates.density,
+        )
     return report.Page(
         title=study.title,
         subtitle=study.description,
@@ -68,8 +76,8 @@ def build_page(results: Results) -> report.Page:
         claims=(*(claims(results) if measured else ()), *concept_claims(results)),
         lead=tuple(lead),
         sections=tuple(sections),
-        methods=f"{study.methods}\n\n{MEANING}",
-        bibtex=report.bibliography(report.citations(study.methods)),
+        methods=f"{methods}\n\n{MEANING}",
+        bibtex=report.bibliography(report.citations(methods)),
         provenance=recorded_provenance(json.loads((run.workdir.path / "manifest.json").read_text())),
     )
 

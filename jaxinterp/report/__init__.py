@@ -35,7 +35,9 @@ from jaxinterp.report._gallery_records import UnitSet as UnitSet
 from jaxinterp.report._gates import filters_matrix as filters_matrix
 from jaxinterp.report._gates import gate_matrix as gate_matrix
 from jaxinterp.report._gates import similarity_matrix as similarity_matrix
+from jaxinterp.report._methods import depth_paragraph as depth_paragraph
 from jaxinterp.report._methods import dissection_paragraph as dissection_paragraph
+from jaxinterp.report._methods import gates_paragraph as gates_paragraph
 from jaxinterp.report._methods import methods_paragraph as methods_paragraph
 from jaxinterp.report._networks import NetworkBar as NetworkBar
 from jaxinterp.report._networks import bar_networks as bar_networks

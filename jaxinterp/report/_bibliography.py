@@ -35,6 +35,12 @@ _ENTRIES = {
   year    = {2022},
   doi     = {10.16383/j.aas.c200317}
 }""",
+    "eigen2014": """@inproceedings{eigen2014,
+  author    = {David Eigen and Christian Puhrsch and Rob Fergus},
+  title     = {Depth Map Prediction from a Single Image using a Multi-Scale Deep Network},
+  booktitle = {Advances in Neural Information Processing Systems (NIPS)},
+  year      = {2014}
+}""",
     "goodfellow2015": """@inproceedings{goodfellow2015,
   author    = {Ian J. Goodfellow and Jonathon Shlens and Christian Szegedy},
   title     = {Explaining and Harnessing Adversarial Examples},
@@ -66,6 +72,13 @@ _ENTRIES = {
   title     = {{ImageNet} Classification with Deep Convolutional Neural Networks},
   booktitle = {Advances in Neural Information Processing Systems (NIPS)},
   year      = {2012}
+}""",
+    "liang2020": """@inproceedings{liang2020,
+  author    = {Haoyu Liang and Zhihao Ouyang and Yuyuan Zeng and Hang Su and Zihao He and Shu-Tao Xia and Jun Zhu and Bo Zhang},
+  title     = {Training Interpretable Convolutional Neural Networks by Differentiating Class-specific Filters},
+  booktitle = {European Conference on Computer Vision (ECCV)},
+  year      = {2020},
+  note      = {arXiv:2007.08194}
 }""",
     "madry2018": """@inproceedings{madry2018,
   author    = {Aleksander Madry and Aleksandar Makelov and Ludwig Schmidt and Dimitris Tsipras and Adrian Vladu},
@@ -99,6 +112,13 @@ _ENTRIES = {
   booktitle = {International Conference on Learning Representations (ICLR)},
   year      = {2015},
   note      = {arXiv:1409.1556}
+}""",
+    "you2021": """@inproceedings{you2021,
+  author    = {Zunzhi You and Yi-Hsuan Tsai and Wei-Chen Chiu and Guanbin Li},
+  title     = {Towards Interpretable Deep Networks for Monocular Depth Estimation},
+  booktitle = {IEEE/CVF International Conference on Computer Vision (ICCV)},
+  year      = {2021},
+  note      = {arXiv:2108.05312}
 }""",
     "zhou2015": """@inproceedings{zhou2015,
   author    = {Bolei Zhou and Aditya Khosla and Agata Lapedriza and Aude Oliva and Antonio Torralba},

@@ -119,6 +119,7 @@ def test_what_is_read_adds_up(done):
 
 def test_the_page(done):
     text = (done.path / "index.html").read_text()
+    assert "@inproceedings{you2021" in text
     for part in ("Every training", "What assignment changes", "Depth error after ablation", "Where errors lie", "Real pairs"):
         assert part in text
     assert "Responses against depth, conv" in text

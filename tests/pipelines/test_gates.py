@@ -78,6 +78,7 @@ def test_a_network_is_shown_with_its_own_gate_and_with_a_fitted_one(run):
 def test_figures_and_the_page(run):
     text = (run.workdir.path / "index.html").read_text()
     assert "Units and classes" in text and "Without the filters of a class" in text and "Localisation" in text
+    assert "@inproceedings{liang2020" in text
     study = dataclasses.replace(run.study, members=(run.study.members[1],))
     found = figures_of(Run(study, run.workdir))
     assert found["gate_density"] == pytest.approx(1 / 24)

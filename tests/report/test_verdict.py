@@ -110,3 +110,12 @@ def test_the_methods_paragraph_cites_only_what_was_used() -> None:
     assert report.bibliography(report.citations(trained)).count("\n@") == len(report.citations(trained)) - 1
     with pytest.raises(ValueError, match="both of epsilon and feature_weight"):
         report.methods_paragraph(["A"], "images", **common, epsilon=8 / 255)
+
+
+def test_paragraphs_of_gates_and_of_depth_cite_what_they_rest_on() -> None:
+    gates = report.gates_paragraph(num_images=1000, num_steps=60, regulariser_weight=1e-3, density=0.2)
+    assert "1,000 held-out images" in gates and "60 steps" in gates and "exceeds 0.2 of its size" in gates
+    depth = report.depth_paragraph(num_bins=64, nearest=0.75, farthest=10.0)
+    assert "64 bins" in depth and "from 0.75 to 10 m" in depth
+    assert report.citations(gates + depth) == ("liang2020", "you2021", "eigen2014")
+    assert "arXiv:2108.05312" in report.bibliography(report.citations(depth))

@@ -254,7 +254,7 @@ def iresnet(
     raise ValueError(f"expected either weights or key, got {got}; write key=jax.random.key(0) for random weights.")
 
 
-def power_iterated(model: Model, *, num_iterations: int = 500) -> Model:
+def power_iterated(model: Model, *, num_iterations: int = 4000) -> Model:
     """The same weights, with vectors of power iteration that are so many steps nearer to the largest singular ones.
 
     A training pass makes one step. After training, more of them take the norms of all convolutions to c or below, to as many
