@@ -20,12 +20,16 @@ from jaxinterp import Model, attacks, data, models, pipelines, training
 def train_cifar10(
     *,
     images: str,
-    objective: Literal["standard", "consistent", "adversarial", "trades", "class_specific"] = "consistent",
+    objective: Literal[
+        "standard", "consistent", "adversarial", "trades", "class_specific", "ensemble_adversarial", "distillation"
+    ] = "consistent",
     epsilon: float = 8 / 255,
     feature_weight: float = 1.0,
     divergence_weight: float = 6.0,
     attack_steps: int = 1,
     layer: str = "layer3.2",
+    static: tuple[str, ...] = (),
+    temperature: float = 1.0,
     gate_rate: float = 0.1,
     gate_epoch: int = 391,
     gate_warm_up: int = 10,
@@ -54,6 +58,9 @@ def train_cifar10(
         attack_steps: gradients of an attack in training: 1 is FGSM, more are PGD. TRADES takes at least 2.
         layer: whose activation the consistent loss compares, or whose units get class-specific gates; "layer3.2" is the end of
             the convolutional stack.
+        static: weights of other ResNet-20s: the static networks of ensemble adversarial training, or the one teacher of
+            defensive distillation, itself trained by `--objective standard --temperature T`.
+        temperature: T of standard training, above 1 for a teacher, and of distillation; 20 and above in its paper.
         gate_rate: learning rate of the gate.
         gate_epoch: steps that are gated together, one such epoch in three; 1 alternates step by step, for a short training.
         gate_warm_up: such epochs before the first gated one.
@@ -72,11 +79,17 @@ def train_cifar10(
         seed: of weights, order and every draw.
     """
     gated = training.gate_schedule(gate_epoch, warm_up=gate_warm_up)
+    if (objective in ("ensemble_adversarial", "distillation")) != bool(static):
+        raise ValueError(
+            f"expected static networks for ensemble_adversarial and distillation alone, got {len(static)} for {objective}."
+        )
     attack = attacks.fgsm(epsilon) if attack_steps == 1 else attacks.pgd(epsilon, num_steps=attack_steps)
     objectives = {
-        "standard": training.standard,
+        "standard": lambda: training.standard(temperature=temperature),
         "consistent": lambda: training.consistent(attack, layer=layer, feature_weight=feature_weight),
         "adversarial": lambda: training.adversarial(attack),
+        "ensemble_adversarial": lambda: training.ensemble_adversarial(attack, static_share=len(static) / (len(static) + 1)),
+        "distillation": lambda: training.distillation(temperature=temperature),
         "class_specific": lambda: training.class_specific(gated=gated),
         "trades": lambda: training.trades(epsilon, num_steps=max(2, attack_steps), divergence_weight=divergence_weight),
     }
@@ -85,6 +98,12 @@ def train_cifar10(
         key = jax.random.key(seed) if weights is None else None
         model = models.with_dtype(models.cifar_resnet20(weights=weights, key=key), None if dtype == "float32" else dtype)
         return models.gated(model, layer=layer) if objective == "class_specific" else model
+
+    def filling() -> training.Filling:
+        others = tuple(models.cifar_resnet20(weights=path) for path in static)
+        if objective == "distillation":
+            return training.answers_of(others[0], temperature=temperature)
+        return training.adversaries_of(others, attack)
 
     def pictures(split: str, count: int | None) -> data.Source:
         source = data.cifar10(images, split)
@@ -109,6 +128,7 @@ def train_cifar10(
         evaluate_every=evaluate_every,
         num_checkpoints=num_checkpoints,
         augment=data.compose(data.random_crop(padding=4), data.random_flip()),
+        filling=filling if static else None,
         options=training.StepOptions(ema_decay=ema_decay),
         seed=seed,
     )

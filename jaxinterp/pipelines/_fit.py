@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxinterp import _mesh, data, metrics, models, report
+from jaxinterp import _mesh, data, metrics, models, report, training
 from jaxinterp._base import Model
 from jaxinterp.data import Source
 from jaxinterp.pipelines._context import evenly
@@ -63,7 +63,7 @@ def run_fit(
         Stopped: after SIGTERM, when the training has saved itself.
     """
     mesh = mesh or _mesh.data_mesh()
-    built, source = fit.build(), fit.source()
+    built, source, filling = fit.build(), fit.source(), fit.filling() if fit.filling else None
     held_out = fit.held_out() if fit.held_out else None
     _check(fit, built, source, held_out, mesh)
     identity = {
@@ -72,11 +72,12 @@ def run_fit(
         "source": source.fingerprint,
         "held_out": held_out.fingerprint if held_out else None,
         "recipe": describe(fit),
+        **({"filling": [models.fingerprint(one) for one in filling.networks]} if filling else {}),
         "fit_version": _VERSION,
     }
     _first_host_first(lambda: workdir.claim(identity, provenance(mesh, fit, knobs or {}, recipe_text), fresh=fresh))
     if not workdir.finished(STAGE):
-        trained, found = _train(fit, workdir, built, source, held_out, mesh, log_ids, profile)
+        trained, found = _train(fit, workdir, built, source, held_out, filling, mesh, log_ids, profile)
         model = fit.finish(trained.averaged) if fit.finish else trained.averaged
         if held_out and not found:
             found = evaluated(fit, model, held_out, mesh)
@@ -122,6 +123,7 @@ def _train(
     built: Model,
     source: Source,
     held_out: Source | None,
+    filling: training.Filling | None,
     mesh: Mesh,
     log_ids: bool,
     profile: tuple[int, int] | None,
@@ -166,6 +168,7 @@ def _train(
             batch_size=fit.batch_size,
             num_checkpoints=fit.num_checkpoints,
             options=dataclasses.replace(fit.options, unroll=_mesh.prefers_unrolled(mesh)),
+            filling=filling,
             watch=watch,
         )
     finally:

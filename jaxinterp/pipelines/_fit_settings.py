@@ -30,6 +30,8 @@ class Fit:
         evaluate_every: steps between evaluations on the way; None evaluates at the end.
         augment: changes every training image at random; None takes them as they are.
         options: how a step is computed.
+        filling: builds what other networks add to every batch, `training.adversaries_of` or `training.answers_of`; None for
+            objectives that need nothing.
         finish: turns what was trained into the network that is saved, such as `models.fold_batch_norm`; None keeps it.
         num_checkpoints: written on the way, evenly spaced.
         num_points: of the curves.
@@ -54,6 +56,7 @@ class Fit:
     evaluate_every: int | None = None
     augment: data.Augment | None = None
     options: training.StepOptions = dataclasses.field(default_factory=training.StepOptions)
+    filling: Callable[[], training.Filling] | None = None
     finish: Callable[[Model], Model] | None = None
     num_checkpoints: int = 10
     num_points: int = 200

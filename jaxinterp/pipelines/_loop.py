@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -99,6 +100,7 @@ def train_resumably(
     batch_size: int,
     num_checkpoints: int,
     options: training.StepOptions = training.StepOptions(),  # noqa: B008 - a frozen record
+    filling: training.Filling | None = None,
     watch: Watch = Watch(),
 ) -> Trained:
     """Trains a network over a mesh, with checkpoints in a work directory; goes on where a killed run stopped.
@@ -119,6 +121,7 @@ def train_resumably(
         batch_size: rows of a step, over all hosts.
         num_checkpoints: how many are written on the way, evenly spaced.
         options: how a step is computed.
+        filling: what other networks add to every batch.
         watch: what is looked at.
 
     Returns:
@@ -129,6 +132,7 @@ def train_resumably(
         ValueError: no checkpoint of those there can be read, or it is one of another key.
     """
     step = training.sharded_step(objective, optimizer, mesh, options=options)
+    filled = _filled(key, filling, mesh)
     state = _begin(objective, optimizer, model, mesh, batch_size, average=options.ema_decay is not None)
     every, point = max(1, num_steps // num_checkpoints), max(1, num_steps // watch.num_points)
     serial = mesh.size > 1 and _mesh.prefers_unrolled(mesh)
@@ -146,7 +150,7 @@ def train_resumably(
             for number in progress(range(done + 1, num_steps + 1), title=f"train {name.replace('/', ' ')}", unit="step"):
                 with _profiled(watch, workdir, number), clock:
                     host = clock.wait_for(batches)
-                    state, metrics = step(key, state, _mesh.from_hosts(mesh, host))
+                    state, metrics = step(key, state, filled(number, _mesh.from_hosts(mesh, host)))
                     if serial:
                         # Two steps in flight can wait for each other's threads in a collective.
                         jax.block_until_ready(metrics)
@@ -213,6 +217,21 @@ def _begin(
     whole = training.init_state(optimizer, model, average=average)
     whole = jax.device_put(jax.tree.map(jax.numpy.array, whole), _mesh.replicated(mesh))
     return whole._replace(memory=jax.device_put(memory, _mesh.sharded(mesh)))
+
+
+def _filled(key: jax.Array, filling: training.Filling | None, mesh: Mesh) -> Callable[[int, Batch], Batch]:
+    """Number of a step and its batch -> the batch with what other networks add; keys of its own, by the step's number."""
+    if filling is None:
+        return lambda number, batch: batch
+    # No step has this number.
+    own = jax.random.fold_in(key, np.iinfo(np.uint32).max)
+    networks = jax.device_put(filling.networks, _mesh.replicated(mesh))
+
+    @functools.partial(jax.jit, out_shardings=_mesh.sharded(mesh))
+    def fill(number: jax.Array, networks: tuple[Model, ...], batch: Batch) -> Batch:
+        return batch._replace(extra={**batch.extra, **filling.fill(jax.random.fold_in(own, number), networks, batch)})
+
+    return lambda number, batch: fill(np.uint32(number), networks, batch)
 
 
 def abstract_batch(image_size: int, rows: int) -> Batch:

@@ -142,6 +142,9 @@ def compile_step(fit: Fit, mesh: Mesh) -> tuple[Compiled, str]:
     options = dataclasses.replace(fit.options, unroll=_mesh.prefers_unrolled(mesh))
     step = training.sharded_step(fit.objective, fit.optimizer, mesh, options=options)
     batch = abstract_batch(model.image_size, fit.batch_size)
+    if fit.filling is not None:
+        filling = fit.filling()
+        batch = batch._replace(extra=jax.eval_shape(filling.fill, jax.random.key(0), filling.networks, batch))
 
     def begin(model: Any) -> training.TrainState:
         return training.init_state(fit.optimizer, model, average=options.ema_decay is not None)

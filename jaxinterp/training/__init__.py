@@ -8,6 +8,9 @@ from jaxinterp.training._consistent import consistent as consistent
 from jaxinterp.training._depth import depth as depth
 from jaxinterp.training._distillation import distillation as distillation
 from jaxinterp.training._distillation import soft_labels as soft_labels
+from jaxinterp.training._filling import Filling as Filling
+from jaxinterp.training._filling import adversaries_of as adversaries_of
+from jaxinterp.training._filling import answers_of as answers_of
 from jaxinterp.training._free import free as free
 from jaxinterp.training._mart import mart as mart
 from jaxinterp.training._objectives import Objective as Objective

@@ -45,7 +45,8 @@ def distillation(*, temperature: float) -> Objective:
     gradient of the cross-entropy vanishes in float32. That hides the slope from attacks by the cross-entropy and is no
     robustness: attack such a network by a loss of logits, `attacks.margin` or `attacks.carlini_wagner`.
 
-    Who reads the batches fills `batch.extra["probabilities"]` `[n k]`, once for all epochs or batch by batch.
+    `answers_of` fills `batch.extra["probabilities"]` `[n k]` in a training by a recipe; a loop of one's own fills it once for
+    all epochs or batch by batch.
 
     Args:
         temperature: T; 20 and above in the paper's experiments.
@@ -74,7 +75,7 @@ def distillation(*, temperature: float) -> Objective:
         if EXTRA not in batch.extra:
             raise ValueError(
                 f"expected a teacher's answers in batch.extra[{EXTRA!r}], got {sorted(batch.extra)}; "
-                "fill it from training.soft_labels."
+                "write filling=lambda: training.answers_of(...), or fill it from training.soft_labels."
             )
         wanted = jax.lax.stop_gradient(jnp.asarray(batch.extra[EXTRA]))
         if wanted.shape != logits.shape:

@@ -29,9 +29,10 @@ class StaticState(NamedTuple):
 def static_adversaries() -> Attack:
     """The attack of others: its answer is `batch.extra["adversarial"]` `[n h w c]`, whatever the network.
 
-    Who reads the batches fills that entry: with the adversarial image made from each row's image, in [0, 1], by an attack on
-    a network that is not the one under training, for instance from a stored adversarial data set; and where clean images are
-    flipped or cut out, with the same done to it. It fits wherever an objective takes an attack, such as `consistent`.
+    `adversaries_of` fills that entry in a training by a recipe. A loop of one's own fills it with the adversarial image
+    made from each row's image, in [0, 1], by an attack on a network that is not the one under training, for instance from a
+    stored adversarial data set; and where clean images are flipped or cut out, with the same done to it. It fits wherever
+    an objective takes an attack, such as `consistent`.
 
     Returns:
         An attack of no steps, of kind "penalty", which promises no radius.
@@ -103,7 +104,7 @@ def _stored(batch: Batch) -> Float[Array, "n h w c"]:
     if EXTRA not in batch.extra:
         raise ValueError(
             f"expected adversarial images in batch.extra[{EXTRA!r}], got {sorted(batch.extra)}; "
-            "fill it from a stored adversarial set."
+            "write filling=lambda: training.adversaries_of(...), or fill it from a stored adversarial set."
         )
     images = jnp.asarray(batch.extra[EXTRA])
     if images.shape != batch.image.shape:

@@ -33,7 +33,7 @@ def source():
     return data.from_arrays(images, rng.integers(0, CLASSES, 14), classes=[f"n0000000{index}" for index in range(CLASSES)])
 
 
-def run(folder, *, at=None, act=lambda: None, devices=2, objective=None, evaluate=None, key=KEY):
+def run(folder, *, at=None, act=lambda: None, devices=2, objective=None, evaluate=None, key=KEY, filling=None):
     """Trains; `act` is called after step `at`."""
 
     def keep(number, model):
@@ -53,6 +53,7 @@ def run(folder, *, at=None, act=lambda: None, devices=2, objective=None, evaluat
         batch_size=ROWS,
         num_checkpoints=4,
         options=OPTIONS,
+        filling=filling,
         watch=Watch(num_points=3, evaluate=evaluate, evaluate_every=5, keep=keep, log_ids=True),
     )
 
@@ -80,6 +81,11 @@ def begun(folder):
     return folder
 
 
+def folder_in(folder, name):
+    (folder / name).mkdir()
+    return folder / name
+
+
 def terminate():
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -95,6 +101,22 @@ def test_a_stopped_or_killed_run_goes_on_with_the_same_bytes(tmp_path, undisturb
     with pytest.raises(raised):
         run(begun(tmp_path), at=at, act=act, evaluate=bias)
     assert content(run(tmp_path, evaluate=bias), tmp_path) == undisturbed
+
+
+def test_what_other_networks_add_is_the_same_after_a_kill_and_on_other_devices(tmp_path):
+    """Keys of the filling go by the number of the step, and static networks make the same images on any number of devices."""
+    static = training.adversaries_of((conv_model(1), conv_model(2)), attacks.pgd(4 / 255, num_steps=2, step_size=1 / 255))
+    objective = training.ensemble_adversarial(attacks.fgsm(4 / 255), static_share=1.0)
+    whole, cut, alone = (begun(folder_in(tmp_path, name)) for name in ("whole", "cut", "alone"))
+    expected = run(whole, objective=objective, filling=static)
+    with pytest.raises(Killed):
+        run(cut, at=8, act=kill, objective=objective, filling=static)
+    assert content(run(cut, objective=objective, filling=static), cut) == content(expected, whole)
+    other = run(alone, devices=1, objective=objective, filling=static)
+    same = jax.tree.map(lambda a, b: np.allclose(a, b, atol=1e-4), expected.model.params, other.model.params)
+    assert all(jax.tree.leaves(same))
+    with pytest.raises(ValueError, match=r"write filling=lambda: training\.adversaries_of"):
+        run(begun(tmp_path), objective=objective)
 
 
 def test_a_request_saves_the_step_it_came_in(tmp_path):
