@@ -146,7 +146,7 @@ def test_what_a_batch_lacks_is_named(batch):
         (training.adversarial(training.static_adversaries()), "adversarial"),
         (training.distillation(temperature=5.0), "probabilities"),
     ):
-        with pytest.raises(ValueError, match=rf"batch.extra\['{name}'\], got \[\]; fill it from"):
+        with pytest.raises(ValueError, match=rf"batch.extra\['{name}'\], got \[\]; write filling=lambda: training"):
             objective(KEY, model, batch)
         with pytest.raises(ValueError, match=rf"expected batch.extra\['{name}'\] of shape"):
             objective(KEY, model, short)
