@@ -75,6 +75,7 @@ def permuted_null(
     threshold: float = 0.04,
     min_images: int = 10,
     level: float = 0.05,
+    area_rule: AreaRule = "carried",
 ) -> PermutedNull:
     """Detectors of a layer beside the same counts with the label maps shuffled between the images (our reading).
 
@@ -94,12 +95,13 @@ def permuted_null(
         threshold: a unit detects a concept when their IoU exceeds this.
         min_images: concepts that fewer images carry are left out.
         level: false discovery rate at which units survive.
+        area_rule: for which categories |M_k| counts on an image, see `activations.tally`; observed and null alike.
 
     Returns:
         Observed and null counts, and a p-value per unit.
 
     Raises:
-        ValueError: fewer than 5 draws, fewer than 2 sources, or a concept number outside the table.
+        ValueError: fewer than 5 draws, fewer than 2 sources, a concept number outside the table, or an unknown `area_rule`.
 
     References:
         Theo A. Knijnenburg, Lodewyk F. A. Wessels, Marcel J. T. Reinders, Ilya Shmulevich, "Fewer permutations, more
@@ -112,12 +114,13 @@ def permuted_null(
         raise ValueError(f"expected num_draws >= 5, got {num_draws}; write 20 or more.")
     if len(first) < 2:
         raise ValueError(f"expected at least 2 source images to permute, got {len(first)}; take more images.")
+    touched = _is_touched(area_rule)
     pairs = MaskPairs(masks, categories)
-    found = detectors(pairs.tally(np.arange(len(source))), threshold=threshold, min_images=min_images)
+    found = detectors(pairs.tally(np.arange(len(source)), touched=touched), threshold=threshold, min_images=min_images)
     best, null = [], []
     for draw in range(num_draws):
         order = np.asarray(jax.random.permutation(jax.random.fold_in(key, draw), len(first)))
-        shuffled = pairs.tally(first[order[source]])
+        shuffled = pairs.tally(first[order[source]], touched=touched)
         null.append(detectors(shuffled, threshold=threshold, min_images=min_images))
         best.append(eligible_ious(shuffled, min_images)[0].max(axis=1))
     draws = np.stack(best)
@@ -160,12 +163,17 @@ def tally_of_masks(
     Raises:
         ValueError: a concept number outside the table, a pairing of another length, or an unknown `area_rule`.
     """
-    if area_rule not in ("carried", "touched"):
-        raise ValueError(f'expected area_rule="carried" or "touched", got {area_rule!r}.')
+    touched = _is_touched(area_rule)
     rows = np.arange(len(masks.id)) if pairing is None else np.asarray(pairing)
     if rows.shape != masks.id.shape:
         raise ValueError(f"expected a pairing of {len(masks.id)} rows, got shape {rows.shape}.")
-    return MaskPairs(masks, categories).tally(rows, touched=area_rule == "touched")
+    return MaskPairs(masks, categories).tally(rows, touched=touched)
+
+
+def _is_touched(area_rule: AreaRule) -> bool:
+    if area_rule not in ("carried", "touched"):
+        raise ValueError(f'expected area_rule="carried" or "touched", got {area_rule!r}.')
+    return area_rule == "touched"
 
 
 def tail_p_values(observed: Float64[np.ndarray, "u"], draws: Float64[np.ndarray, "d u"]) -> Float64[np.ndarray, "u"]:

@@ -99,7 +99,14 @@ def dissect_layers(
             tally=tally,
             detectors=metrics.detectors(tally, **knobs),
             own=metrics.detectors(tallies[layer], **knobs),
-            null=metrics.permuted_null(key_of_layer, masks, found.categories, num_draws=settings.num_null_draws, **knobs),
+            null=metrics.permuted_null(
+                key_of_layer,
+                masks,
+                found.categories,
+                num_draws=settings.num_null_draws,
+                area_rule=settings.area_rule,
+                **knobs,
+            ),
             stability=metrics.label_stability(
                 np.random.default_rng(np.asarray(jax.random.key_data(key_of_layer))),
                 masks,

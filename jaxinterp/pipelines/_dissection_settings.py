@@ -19,8 +19,8 @@ class Dissection:
         num_images: how many of the images, spread evenly over the set; None for all.
         quantile: share of a unit's activations above its threshold T_k.
         anchor: where the positions of a map lie in the image, see `activations.upsample`.
-        area_rule: for which categories a mask's area counts on an image, see `activations.tally`; the null and the intervals
-            are counted by the paper's rule, "carried".
+        area_rule: for which categories a mask's area counts on an image, see `activations.tally`, in the counts and in their
+            null; the intervals are counted by the paper's rule, "carried".
         label_size: side of the label maps that masks are compared with, in pixels; None for that of the source's maps.
         iou_threshold: a unit detects a concept above this IoU.
         min_images: concepts that fewer images carry are left out.

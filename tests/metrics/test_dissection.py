@@ -141,6 +141,19 @@ def test_planted_unit_survives():
     assert null.number.low <= null.number.mean <= null.number.high
 
 
+@pytest.mark.parametrize("area_rule", ["carried", "touched"])
+def test_the_null_counts_by_the_same_rule_as_the_tally(area_rule):
+    mask, concepts, categories = _random_world(4, num_units=6)
+    mask[..., 0] = False
+    stored = _stored(mask, concepts)
+    null = permuted_null(jax.random.key(0), stored, categories, num_draws=5, min_images=1, area_rule=area_rule)
+    expected = detectors(tally_of_masks(stored, categories, area_rule=area_rule), min_images=1)
+    assert equal(null.observed, expected)
+    order = np.asarray(jax.random.permutation(jax.random.fold_in(jax.random.key(0), 2), len(mask)))
+    shuffled = detectors(tally_of_masks(stored, categories, pairing=order, area_rule=area_rule), min_images=1)
+    np.testing.assert_array_equal(null.draws[2], shuffled.iou)
+
+
 def test_same_key_same_null():
     mask, concepts, categories = _random_world(2, num_units=8)
     once, again = (permuted_null(jax.random.key(1), _stored(mask, concepts), categories, num_draws=5) for _ in range(2))
