@@ -213,8 +213,8 @@ def draw(curve: dict[str, Any], path: str) -> None:
 
 def pictures(path: str, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """So many images in [0, 1], spread evenly, and their labels."""
-    source = data.cifar10(path, split)
-    chosen = [source[index * len(source) // count] for index in range(min(count, len(source)))]
+    source = data.spread(data.cifar10(path, split), count)
+    chosen = [source[index] for index in range(len(source))]
     images = np.stack([np.asarray(each.image) for each in chosen]).astype(np.float32) / 255
     return images, np.asarray([each.label for each in chosen])
 

@@ -93,9 +93,7 @@ def cifar10_network(
         return data.concept_world(seed=seed, num_images=num_concept_images, image_size=32)
 
     def held_out() -> data.Source:
-        everything = data.cifar10(images, "test")
-        count = min(num_held_out or len(everything), len(everything))
-        return data.subset(everything, [index * len(everything) // count for index in range(count)])
+        return data.spread(data.cifar10(images, "test"), num_held_out)
 
     return pipelines.Study(
         title=f"What the units of {title} answer to",

@@ -67,9 +67,7 @@ def invertible(
         return models.iresnet(**knobs, key=jax.random.key(seed))
 
     def pictures(split: str, count: int | None) -> data.Source:
-        source = data.cifar10(images, split)
-        count = len(source) if count is None else min(count, len(source))
-        return data.subset(source, [index * len(source) // count for index in range(count)])
+        return data.spread(data.cifar10(images, split), count)
 
     def chosen() -> training.Objective:
         if objective == "standard":

@@ -106,9 +106,7 @@ def train_cifar10(
         return training.adversaries_of(others, attack)
 
     def pictures(split: str, count: int | None) -> data.Source:
-        source = data.cifar10(images, split)
-        count = len(source) if count is None else min(count, len(source))
-        return data.subset(source, [index * len(source) // count for index in range(count)])
+        return data.spread(data.cifar10(images, split), count)
 
     rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, max(1, num_steps // 10), num_steps)
     optimizer = optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(rate, momentum=0.9, nesterov=True))

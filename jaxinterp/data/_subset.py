@@ -65,6 +65,31 @@ def subset(source: Source, indices: Iterable[int]) -> Subset:
     return Subset(source=source, indices=chosen)
 
 
+def spread(source: Source, count: int | None) -> Subset:
+    """So many examples of a source, spread evenly over it: every class of a source that is sorted by class keeps its share.
+
+    Args:
+        source: any source.
+        count: how many; all of them for None, or where there are fewer.
+
+    Returns:
+        A source that reads nothing until it is asked.
+
+    Raises:
+        ValueError: a count below 1, or a source without examples.
+
+    Example:
+        >>> from jaxinterp import data
+        >>> [example.id for example in data.spread(data.concept_world(seed=0, num_images=10), 4)]
+        [0, 2, 5, 7]
+    """
+    if count is not None and count < 1:
+        raise ValueError(f"expected a count of at least 1, got {count}; write None for all.")
+    total = len(source)
+    chosen = total if count is None else min(count, total)
+    return subset(source, [index * total // chosen for index in range(chosen)])
+
+
 def check_indices(indices: Iterable[int], length: int) -> tuple[int, ...]:
     """The positions as a tuple; raises `ValueError` on none, on one outside `0 .. length - 1` and on one twice."""
     chosen = tuple(operator.index(index) for index in indices)

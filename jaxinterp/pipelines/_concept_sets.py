@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int32
 from jaxinterp import data
 from jaxinterp._base import Model
 from jaxinterp.data import Example, Source
-from jaxinterp.pipelines._context import Run, evenly, progress
+from jaxinterp.pipelines._context import Run, progress
 from jaxinterp.pipelines._dissection_settings import Dissection
 from jaxinterp.pipelines._generation import SPLIT, Making, write_images
 from jaxinterp.pipelines._passes import Derived, with_concepts
@@ -29,7 +29,7 @@ def concept_images(settings: Dissection) -> data.Subset:
     source = settings.source()
     if source.concepts is None:
         raise ValueError("expected images with concept labels, got none; take a source such as data.broden(...).")
-    return data.subset(source, evenly(settings.num_images, len(source)).tolist())
+    return data.spread(source, settings.num_images)
 
 
 def perturbed_path(run: Run, phase: str) -> pathlib.Path:

@@ -55,7 +55,7 @@ class Run:
 
     def some_held_out(self, count: int | None) -> data.Subset:
         """So many of the held-out images, spread evenly over them; None takes all."""
-        return data.subset(self.held_out, evenly(count, len(self.held_out)).tolist())
+        return data.spread(self.held_out, count)
 
     @functools.cached_property
     def built(self) -> tuple[Model, ...]:

@@ -213,3 +213,14 @@ def test_processes_read_the_same_cache():
     memory, alone = data.cached(Numbers(11), num_processes=2), data.cached(Numbers(11))
     for name in ("images", "rows", "maps"):
         np.testing.assert_array_equal(getattr(memory, name), getattr(alone, name))
+
+
+@pytest.mark.parametrize(("count", "expected"), [(4, [0, 2, 5, 7]), (None, list(range(10))), (30, list(range(10))), (1, [0])])
+def test_examples_are_spread_evenly(count, expected):
+    source = data.concept_world(seed=0, num_images=10, image_size=32)
+    assert [source[index].id for index in data.spread(source, count).indices] == expected
+
+
+def test_no_example_is_no_spread():
+    with pytest.raises(ValueError, match="expected a count of at least 1, got 0; write None for all"):
+        data.spread(data.concept_world(seed=0, num_images=10), 0)
