@@ -51,6 +51,7 @@ def paired_points(panels: Mapping[str, Mapping[str, Float[np.ndarray, "s"]]], *,
                 if np.isfinite(values).any():
                     ax.plot(np.full(2, np.nanmean(values)), [place - 0.32, place + 0.32], color=colour, linewidth=2.2)
                     described.append(f"{title}, {names[place]}: {np.nanmean(values):.3g}")
+            ax.ticklabel_format(axis="x", useOffset=False)
             ax.set_ylim(len(names) - 0.4, -0.6)
             ax.set_yticks(range(len(names)), names if number % columns == 0 else [""] * len(names))
             ax.locator_params(axis="x", nbins=4)
