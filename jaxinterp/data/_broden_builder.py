@@ -37,10 +37,10 @@ def build_broden(
     number and a concept of each. Numbers are given in the order in which names are met. Images and label maps are PNG files; a
     layer that labels the whole image is written as a bare number. Images are read one at a time, and nothing grows with their
     number. The same sets give the same bytes. `index.csv` is written last: a folder that has it is whole; a build that fails
-    takes its files away, and one that was killed leaves a folder that the next build refuses.
+    takes its files away, and where one was killed the next begins anew and ends with the same bytes.
 
     Args:
-        path: the folder, which must be empty or not exist.
+        path: the folder, which must be empty, not exist, or be what a killed build left.
         sets: annotated images, or iterables of them such as `from_coco` gives.
         image_size: side of the written images in pixels.
         label_stride: image pixels per label along each side; labels are taken at the nearest point.
@@ -58,8 +58,9 @@ def build_broden(
         What was built: images and concepts of every set, and what was left out.
 
     Raises:
-        ValueError: a folder that is not empty, an image that cannot be read, labels of another size than their image, a number
-            without a name, an unknown or empty category, two images of one name, a knob out of range.
+        ValueError: a folder that is not empty, or in which another process builds, an image that cannot be read, labels of
+            another size than their image, a number without a name, an unknown or empty category, two images of one name, a
+            knob out of range.
 
     References:
         David Bau, Bolei Zhou, Aditya Khosla, Aude Oliva, Antonio Torralba, "Network Dissection: Quantifying

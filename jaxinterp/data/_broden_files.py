@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 from jaxtyping import Integer, UInt8
@@ -30,26 +30,49 @@ class Label(NamedTuple):
 class BrodenFiles:
     """A folder in Broden's format while it is written, image by image.
 
-    Rows wait in `index.partial`; `index.csv` is written last, so a folder that has it is whole.
+    Rows wait in `index.partial`, which is locked meanwhile; `index.csv` is written last, so a folder that has it is whole.
 
     Attributes:
-        folder: the folder, empty or new.
+        folder: the folder, empty, new, or left by a build that was killed.
         images: for each category and label number, how many images carry it.
         coverage: for each category and label number, the sum of the shares of the images that it covers.
         rare: for each category and label number, the first rows that carry it, at most `min_images - 1` of them.
     """
 
     def __init__(self, folder: pathlib.Path, *, min_images: int = 1) -> None:
-        if folder.exists() and any(folder.iterdir()):
-            found = "an unfinished build" if (folder / _PARTIAL).exists() else "one with files"
-            raise ValueError(f"expected an empty folder, got {found}: {folder}; delete it or give a new one.")
-        (folder / "images").mkdir(parents=True, exist_ok=True)
         self.folder, self.num_rows = folder, 0
+        self._partial = self._begun()
         self.images: dict[tuple[str, int], int] = {}
         self.coverage: dict[tuple[str, int], float] = {}
         self.rare: dict[tuple[str, int], list[int]] = {}
         self._min_images = min_images
-        self._partial = (folder / _PARTIAL).open("w", encoding="utf-8")
+
+    def _begun(self) -> TextIO:
+        """`index.partial`, locked as long as this process builds; what a killed build left is taken away."""
+        import fcntl
+
+        left = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
+        if left and _PARTIAL not in left:
+            raise ValueError(f"expected an empty folder, got one with files: {self.folder}; delete it or give a new one.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle = (self.folder / _PARTIAL).open("a", encoding="utf-8")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            raise ValueError(
+                f"expected an empty folder, got one in which another process builds: {self.folder}; wait, or give a new one."
+            ) from None
+        handle.truncate(0)
+        self._take_away()
+        (self.folder / "images").mkdir()
+        return handle
+
+    def _take_away(self) -> None:
+        """Removes what a build writes but for `index.partial`."""
+        shutil.rmtree(self.folder / "images", ignore_errors=True)
+        for file in [*self.folder.glob("*.csv"), *self.folder.glob("*.tmp")]:
+            file.unlink(missing_ok=True)
 
     def add(
         self,
@@ -127,7 +150,7 @@ class BrodenFiles:
         Returns:
             The folder.
         """
-        self._partial.close()
+        self._partial.flush()
         categories = [category for category in COLUMNS if category in numbers]
         self._write_labels(labels, numbers)
         for category in categories:
@@ -143,6 +166,7 @@ class BrodenFiles:
         )
         write_csv(self.folder / "index.csv", (*INDEX_COLUMNS, *categories), self._rows(categories, set(dropped)))
         (self.folder / _PARTIAL).unlink()
+        self._partial.close()
         return self.folder
 
     def __enter__(self) -> "BrodenFiles":
@@ -152,10 +176,9 @@ class BrodenFiles:
         """Takes away what was written when the build fails."""
         if kind is None:
             return
+        self._take_away()
+        (self.folder / _PARTIAL).unlink(missing_ok=True)
         self._partial.close()
-        shutil.rmtree(self.folder / "images")
-        for file in [*self.folder.glob("*.csv"), *self.folder.glob("*.tmp"), self.folder / _PARTIAL]:
-            file.unlink(missing_ok=True)
 
     def _write_labels(self, labels: Mapping[int, Label], numbers: Mapping[str, Sequence[int]]) -> None:
         rows = []

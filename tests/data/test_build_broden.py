@@ -286,7 +286,7 @@ def test_nothing_to_build(tmp_path):
 
 
 def test_a_killed_build_is_seen(built, tmp_path):
-    """Without `index.csv` a folder is no data set, and neither is it an empty folder."""
+    """A build that ends in the middle takes its files away."""
 
     def stop():
         yield images()[0]
@@ -296,13 +296,30 @@ def test_a_killed_build_is_seen(built, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path / "set", stop())
     assert list((tmp_path / "set").iterdir()) == []
-    (tmp_path / "set" / "index.partial").write_text("")
-    with pytest.raises(ValueError, match=r"expected an empty folder, got an unfinished build: .*delete it"):
-        build(tmp_path / "set", [images()])
-    with pytest.raises(ValueError, match=r"expected index\.csv"):
-        data.broden(tmp_path / "set", image_size=8)
     with pytest.raises(ValueError, match="expected an empty folder, got one with files"):
         build(built, [images()])
+
+
+def test_after_a_kill_the_same_bytes_are_built(tmp_path):
+    """A process that is killed leaves files and no `index.csv`; while it lives, nobody else builds there."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    build(whole, [images()])
+    files = BrodenFiles(cut)
+    files.add("a/1", np.zeros((8, 8, 3), np.uint8), {}, split="train")
+    (cut / "label.csv").write_text("half")
+    with pytest.raises(ValueError, match=r"got one in which another process builds: .*; wait"):
+        build(cut, [images()])
+    with pytest.raises(ValueError, match=r"expected index\.csv"):
+        data.broden(cut, image_size=8)
+    files._partial.close()
+    build(cut, [images()])
+    names = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
+    assert names == sorted(path.relative_to(cut) for path in cut.rglob("*") if path.is_file())
+    assert all((whole / name).read_bytes() == (cut / name).read_bytes() for name in names)
+    (cut / "index.partial").write_text("")
+    (cut / "notes.txt").write_text("mine")
+    build(cut, [images()])
+    assert (cut / "notes.txt").read_text() == "mine"
 
 
 def test_a_build_that_fails_at_its_tables_leaves_nothing(tmp_path, monkeypatch):
