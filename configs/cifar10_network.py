@@ -13,6 +13,7 @@ Every other training image is analysed; accuracies are on test images.
 from typing import Literal
 
 import jax
+from invertible import BLOCKS, HIDDEN
 
 from jaxinterp import Model, attacks, data, models, pipelines, report
 
@@ -80,7 +81,7 @@ def cifar10_network(
 
     def build() -> Model:
         if network == "invertible":
-            return models.iresnet(blocks=(1, 2, 2), hidden=(32, 64, 64), readout="flat", weights=weights)
+            return models.iresnet(blocks=BLOCKS, hidden=HIDDEN, readout="flat", weights=weights)
         if network == "gated":
             return models.load(weights, models.gated(models.cifar_resnet20(key=jax.random.key(0)), layer=layer))
         return models.cifar_resnet20(weights=weights)

@@ -17,13 +17,16 @@ import optax
 
 from jaxinterp import Model, attacks, data, models, pipelines, training
 
+BLOCKS, HIDDEN = (1, 2, 2), (32, 64, 64)
+"""The network that is trained where nothing else is said: residual blocks of each stage, and channels inside them."""
+
 
 def invertible(
     *,
     images: str,
     objective: Literal["standard", "latent"] = "standard",
-    blocks: tuple[int, ...] = (1, 2, 2),
-    hidden: tuple[int, ...] = (32, 64, 64),
+    blocks: tuple[int, ...] = BLOCKS,
+    hidden: tuple[int, ...] = HIDDEN,
     readout: Literal["flat", "pooled"] = "flat",
     coefficient: float = 0.9,
     num_steps: int = 2000,

@@ -9,6 +9,9 @@ from jaxinterp.pipelines._gates import EVERY, FILTERS, FITTED, KEPT, MASKED, OWN
 from jaxinterp.pipelines._results import Results
 from jaxinterp.pipelines._workdir import below
 
+_Networks = list[tuple[str, dict[str, Any], dict[str, np.ndarray]]]
+"""Title, figures and arrays of each network."""
+
 _TEXT = """A gate says how far each unit may speak for each class. A network that was trained with a gate is shown with it; \
 one is also fitted to every network with its weights frozen, in {num_steps} steps at a penalty of {weight:g} on what exceeds a \
 density of {density:g}. The mutual information score is the mean over units of the largest information that the unit's mean \
@@ -52,7 +55,7 @@ def _gate(arrays: dict[str, np.ndarray]) -> np.ndarray:
     return next(arrays[f"gate/{name}"] for name in (OWN, FITTED) if f"gate/{name}" in arrays)
 
 
-def _gates(networks: list[tuple[str, dict[str, Any], dict[str, np.ndarray]]], names: tuple[str, ...]) -> report.Figure:
+def _gates(networks: _Networks, names: tuple[str, ...]) -> report.Figure:
     gates = {
         title if name == OWN or f"gate/{OWN}" not in arrays else f"{title}, fitted": gate
         for title, _, arrays in networks
@@ -65,7 +68,7 @@ def _gates(networks: list[tuple[str, dict[str, Any], dict[str, np.ndarray]]], na
     return report.Figure("gates", png, "Gates", caption=caption)
 
 
-def _summary(networks: list[tuple[str, dict[str, Any], dict[str, np.ndarray]]]) -> report.Table:
+def _summary(networks: _Networks) -> report.Table:
     rows = []
     for title, found, arrays in networks:
         null = arrays["block_null"][np.isfinite(arrays["block_null"])]
@@ -92,7 +95,7 @@ def _summary(networks: list[tuple[str, dict[str, Any], dict[str, np.ndarray]]]) 
     return report.Table("Units and classes", columns, tuple(rows), caption=caption)
 
 
-def _similarity(networks: list[tuple[str, dict[str, Any], dict[str, np.ndarray]]]) -> report.Figure:
+def _similarity(networks: _Networks) -> report.Figure:
     orders = {title: metrics.block_order(_gate(arrays)) for title, _, arrays in networks}
     png = report.similarity_matrix({title: arrays["similarity"] for title, _, arrays in networks}, orders)
     return report.Figure(
@@ -100,7 +103,7 @@ def _similarity(networks: list[tuple[str, dict[str, Any], dict[str, np.ndarray]]
     )
 
 
-def _without(networks: list[tuple[str, dict[str, Any], dict[str, np.ndarray]]]) -> report.Table:
+def _without(networks: _Networks) -> report.Table:
     rows = []
     for title, found, _ in networks:
         cells: list[report.Cell] = [title, found["without"]["num_classes"]]
@@ -130,7 +133,7 @@ def _filters(title: str, arrays: dict[str, np.ndarray], names: tuple[str, ...], 
     return report.Figure(f"filters_{place}", png, f"Filters of classes, {title}", caption="A row: the filters of one class.")
 
 
-def _localised(networks: list[tuple[str, dict[str, Any], dict[str, np.ndarray]]]) -> report.Table:
+def _localised(networks: _Networks) -> report.Table:
     rows = []
     for title, found, _ in networks:
         where = found["localised"]

@@ -14,7 +14,6 @@ from jax.sharding import Mesh
 from jaxinterp import _mesh, data, metrics, models, report, training
 from jaxinterp._base import Model
 from jaxinterp.data import Source
-from jaxinterp.pipelines._context import evenly
 from jaxinterp.pipelines._evaluation import ranks, ranks_under
 from jaxinterp.pipelines._exhibits_fit import fit_page
 from jaxinterp.pipelines._fit_settings import Fit
@@ -110,10 +109,9 @@ def evaluated(fit: Fit, model: Model, held_out: Source, mesh: Mesh) -> dict[str,
         "clean": ranks(_key(fit, 1), model, held_out, None, mesh=mesh, batch_size=size, title="evaluate clean") < 1,
     }
     if fit.robustness is not None:
-        chosen = evenly(fit.robustness.num_images, len(held_out))
-        some = data.subset(held_out, chosen.tolist())
+        some = data.spread(held_out, fit.robustness.num_images)
         found = ranks_under(_key(fit, 1), model, some, fit.robustness, mesh=mesh, batch_size=size, title="evaluate")
-        answers |= {"clean_attacked": answers["clean"][chosen]} | {name: rank < 1 for name, rank in found.items()}
+        answers |= {"clean_attacked": answers["clean"][list(some.indices)]} | {name: rank < 1 for name, rank in found.items()}
     return answers
 
 

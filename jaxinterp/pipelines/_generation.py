@@ -12,7 +12,7 @@ import numpy as np
 from jaxinterp import attacks, data
 from jaxinterp._base import Attack, Batch, Model
 from jaxinterp.data import Source
-from jaxinterp.pipelines._context import Run, progress, to_host
+from jaxinterp.pipelines._context import Run, evenly, progress, to_host
 from jaxinterp.pipelines._passes import outputs
 
 SPLIT = "adversarial"
@@ -147,7 +147,7 @@ def trace_attack(run: Run, made: Making, attack: Attack, models: tuple[Model, ..
         `trace/NAME` `[s n]` for each number that the info of a step has for an image, as `GradientInfo.loss`.
     """
     size, count = run.rounded(run.study.attack_batch_size), len(made)
-    rows = np.arange(min(size, count)) * count // min(size, count)
+    rows = evenly(size, count)
     batch, _ = _batch(run, made, models, rows, size)
     _, info = attacks.run_with_info(attack, models, batch, key=run.key(made.fold))
     named = info._asdict() if hasattr(info, "_asdict") else {}

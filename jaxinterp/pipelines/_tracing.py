@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxinterp import tracing
 from jaxinterp._base import Model
-from jaxinterp.pipelines._context import NORMAL, Run, progress
+from jaxinterp.pipelines._context import NORMAL, Run, evenly, progress
 from jaxinterp.pipelines._generation import adversarial_images
 from jaxinterp.pipelines._passes import forward
 from jaxinterp.pipelines._study import Member
@@ -71,7 +71,7 @@ def class_shares(top_labels: np.ndarray, num_classes: int) -> np.ndarray:
 def _traced(run: Run, member: Member, model: Model, shares: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """What is kept of a member: of all traced images their support, of the errors what patching and ablating does."""
     _, scored = run.workdir.load(f"generate.{NORMAL}")
-    pairs = _pairs(run, _spread(len(scored["target"]), run.study.num_traced), scored)
+    pairs = _pairs(run, evenly(run.study.num_traced, len(scored["target"])), scored)
     num_units = model.layer(member.layer).shape[-1]
     counts = [count for count in (1, 2, 4, 8, 16, 32, 64, 128) if count <= num_units // 2]
     said: dict[str, list[_Prediction]] = {"clean": [], "adversarial": []}
@@ -140,12 +140,6 @@ def _pairs(run: Run, rows: np.ndarray, scored: dict[str, np.ndarray]) -> _Pairs:
         target=scored["target"][rows].astype(np.int32),
         source_id=scored["source_id"][rows],
     )
-
-
-def _spread(total: int, count: int) -> np.ndarray:
-    """At most `count` of `total` rows, spread evenly."""
-    count = min(count, total)
-    return np.arange(count) * total // max(count, 1)
 
 
 _contributions = jax.jit(
