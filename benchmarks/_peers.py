@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from _workload import NETWORKS, Workload
+from _workload import NETWORKS, Form, Made, Workload
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = {"torchattacks": ("torchattacks", "torch"), "foolbox": ("foolbox", "torch"), "autoattack": ("torch",)}
@@ -70,22 +70,24 @@ class Peer:
     def offered(self) -> list[str]:
         return list(self.attacks)
 
-    def forms(self, attack: str, settings: dict[str, Any]) -> dict[str, Callable[[], np.ndarray]]:
-        """Form -> what makes adversarial images `[n h w c]` once.
+    def forms(self, attack: str, settings: dict[str, Any]) -> dict[str, Form]:
+        """Form -> what makes adversarial images once from a seed.
 
         In PyTorch's default layout and in channels_last; as the packages' documents do it, and, for foolbox, which otherwise
         takes gradients of all weights too, with frozen weights.
         """
 
-        def once(layout: Any, *, frozen: bool) -> Callable[[], np.ndarray]:
-            def run() -> np.ndarray:
-                self.torch.manual_seed(0)
+        def once(layout: Any, *, frozen: bool) -> Form:
+            def form(seed: int) -> Made:
+                before = self.asked
+                self.torch.manual_seed(seed)
                 for module in self.modules:
                     module.to(memory_format=layout).requires_grad_(not frozen)
                 images = self.clean.to(memory_format=layout)
-                return self.attacks[attack](images, settings).detach().permute(0, 2, 3, 1).numpy()
+                made = self.attacks[attack](images, settings | {"seed": seed}).detach().permute(0, 2, 3, 1).numpy()
+                return Made(made, self.asked - before)
 
-            return run
+            return form
 
         layouts = {"": self.torch.contiguous_format, " channels_last": self.torch.channels_last}
         states = {"": False, " frozen": True} if self.package.__name__ == "foolbox" else {"": False}
@@ -117,9 +119,9 @@ class Peer:
                 "MIFGSM",
                 lambda s: {"eps": s["epsilon"], "alpha": s["step_size"], "steps": s["num_steps"], "decay": s["decay"]},
             ),
-            "apgd": built("APGD", lambda s: {"eps": s["epsilon"], "steps": s["num_steps"]}),
+            "apgd": built("APGD", lambda s: {"eps": s["epsilon"], "steps": s["num_steps"], "seed": s["seed"]}),
             # Ours counts the clean image and the start among the queries.
-            "square": built("Square", lambda s: {"eps": s["epsilon"], "n_queries": s["max_queries"] - 2}),
+            "square": built("Square", lambda s: {"eps": s["epsilon"], "n_queries": s["max_queries"] - 2, "seed": s["seed"]}),
             "carlini_wagner": built("CW", lambda s: {"c": s["initial_weight"], "steps": s["num_steps"], "lr": s["step_size"]}),
             "ensemble_optimization": self._ensemble_optimization,
         }
@@ -149,12 +151,18 @@ class Peer:
     def _autoattack(self) -> dict[str, Callable[[Any, dict[str, Any]], Any]]:
         def apgd(images: Any, s: dict[str, Any]) -> Any:
             attack = importlib.import_module("autoattack.autopgd_base").APGDAttack
-            knobs = {"eps": s["epsilon"], "n_iter": s["num_steps"], "n_restarts": 1, "seed": 0, "device": "cpu"}
+            knobs = {"eps": s["epsilon"], "n_iter": s["num_steps"], "n_restarts": 1, "seed": s["seed"], "device": "cpu"}
             return attack(self.modules[0], **knobs).perturb(images, self.label)
 
         def square(images: Any, s: dict[str, Any]) -> Any:
             attack = importlib.import_module("autoattack.square").SquareAttack
-            knobs = {"eps": s["epsilon"], "n_queries": s["max_queries"] - 2, "n_restarts": 1, "seed": 0, "device": "cpu"}
+            knobs = {
+                "eps": s["epsilon"],
+                "n_queries": s["max_queries"] - 2,
+                "n_restarts": 1,
+                "seed": s["seed"],
+                "device": "cpu",
+            }
             return attack(self.modules[0], **knobs).perturb(images, self.label)
 
         return {"apgd": apgd, "square": square}

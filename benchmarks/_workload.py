@@ -38,6 +38,23 @@ class Workload(NamedTuple):
     weights: str
 
 
+class Made(NamedTuple):
+    """What a run made.
+
+    Attributes:
+        images: adversarial, `[n h w c]`.
+        asked: how often a network had to be asked about an image. Of a query attack exactly; rows that are done and still in
+            the batch do not count.
+    """
+
+    images: np.ndarray
+    asked: int
+
+
+Form = Callable[[int], Made]
+"""One way to run an attack, once, from a seed."""
+
+
 def settings_of(attack: str, *, smoke: bool, queries: int | None = None) -> dict[str, float | int]:
     """The settings of an attack, with another budget of queries where one is given."""
     other = FEWEST if smoke else {} if queries is None else {"max_queries": queries}
@@ -74,8 +91,8 @@ def workload(name: str, *, batch: int, devices: int, images: str | None, weights
     return Workload(networks, folded, jax.device_put(found, _mesh.sharded(mesh)), "random" if weights is None else "real")
 
 
-def ours(attack: str, settings: dict[str, Any], load: Workload) -> dict[str, Callable[[], np.ndarray]]:
-    """Form -> what makes adversarial images `[n h w c]` once."""
+def ours(attack: str, settings: dict[str, Any], load: Workload) -> dict[str, Form]:
+    """Form -> what makes adversarial images once from a seed."""
     import jax
 
     from jaxinterp import attacks
@@ -83,18 +100,20 @@ def ours(attack: str, settings: dict[str, Any], load: Workload) -> dict[str, Cal
     built = getattr(attacks, attack)(**settings)
     ensemble = attack == "ensemble_optimization"
     batch = load.batch if ensemble else load.batch._replace(target=load.batch.target * 0 - 1)
+    steps = settings.get("num_steps", 1) + (attack == "apgd")
+    every = (2 * steps if ensemble else steps) * len(batch.id)
 
-    def once(members: tuple[Any, ...]) -> Callable[[], np.ndarray]:
+    def once(members: tuple[Any, ...]) -> Form:
         model = members if ensemble else members[0]
-        return lambda: np.asarray(attacks.run_batch(built, model, batch, key=jax.random.key(0)).adversarial)
+
+        def form(seed: int) -> Made:
+            state = attacks.run_batch(built, model, batch, key=jax.random.key(seed))
+            asked = np.asarray(state.queries).sum() if built.kind == "query" else every
+            return Made(np.asarray(state.adversarial), int(asked))
+
+        return form
 
     return {"jax": once(load.networks), "jax folded": once(load.folded)}
-
-
-def evaluations(attack: str, settings: dict[str, Any]) -> float:
-    """How often ours evaluates a network for a row, at most."""
-    steps = settings.get("num_steps", settings.get("max_queries", 1)) + (attack == "apgd")
-    return 2 * steps if attack == "ensemble_optimization" else steps
 
 
 def score(attack: str, adversarial: np.ndarray, load: Workload) -> dict[str, float]:

@@ -11,9 +11,11 @@ machine still falls harder on PyTorch, whose threads wait for each other in ever
 of all threads, which on one core (`taskset -c 0 python ...`) does not depend on what else runs. Compiling is timed apart.
 
 A row for each attack is appended to benchmarks/results/attacks.jsonl: speed and ratios (quartiles), the success of every form
-and the mean L2 and largest Linf distance of what succeeded, all scored on the plain network, and how often a network was asked
-about an image (ours: at most; an image on which the Square attack succeeded is not asked about again, by the peers at once, by
-ours as soon as that saves more than another program costs; C&W of torchattacks stops once the loss of the batch rises).
+and the mean L2 and largest Linf distance of what succeeded, all scored on the plain network, and how often a network had to be
+asked about an image in each round, which has a seed of its own. Two sides need not ask equally often: the Square attack draws
+other windows, and C&W of torchattacks stops once the loss of the batch rises; `cpu_ratio_per_evaluation` is at equal work. An
+image on which the Square attack succeeded is not asked about again, by the peers at once, by ours as soon as that saves more than
+another program costs: until then it costs time and counts as no question.
 
 `--weights` holds NAME.safetensors (resnet18, squeezenet1_1), or resnet20.npz and resnet56.th for cifar_resnet20; `--images` is
 the folder of NIPS 2017 development images, or one with X_sdp.npy and y_sdp.npy. Without them weights and images are random.
@@ -31,7 +33,7 @@ import platform
 import resource
 import subprocess
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import _workload
 import numpy as np
@@ -41,45 +43,61 @@ SHORT = 2.0
 """Seconds; a run that is shorter is preceded by another one, which pays for the memory that the form before it left."""
 
 
+class Taken(NamedTuple):
+    """What a run took.
+
+    Attributes:
+        seconds: by the clock.
+        cpu_seconds: of all threads together.
+        made: what it made.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    made: _workload.Made
+
+
 def measure(attack: str, settings: dict[str, Any], load: Any, peer: Any, *, rounds: int) -> dict[str, Any]:
     """What one attack took and reached, in all forms."""
     mine = _workload.ours(attack, settings, load)
     theirs = {} if peer is None else peer.forms(attack, settings)
     runs, count = mine | theirs, len(load.batch.id)
-    first, made, asked = {}, {}, {}
-    for form, run in runs.items():
-        before, start = getattr(peer, "asked", 0), time.perf_counter()
-        made[form] = run()
-        first[form] = time.perf_counter() - start
-        times = (getattr(peer, "asked", 0) - before) / count
-        asked[form] = times if form in theirs else _workload.evaluations(attack, settings)
-    warm = {form: _seconds(run)[0] for form, run in runs.items()}
-    taken: dict[str, list[tuple[float, float]]] = {form: [] for form in runs}
-    for _ in range(rounds):
+    first = {form: _timed(run, 0) for form, run in runs.items()}
+    warm = {form: _timed(run, 0).seconds for form, run in runs.items()}
+    taken: dict[str, list[Taken]] = {form: [] for form in runs}
+    for seed in range(rounds):
         for form, run in runs.items():
-            if warm[form] < SHORT:
-                run()
-            taken[form].append(_seconds(run))
-    seconds, cpu = ({form: [pair[k] for pair in pairs] for form, pairs in taken.items()} for k in (0, 1))
+            # Which sizes of smaller batches are compiled depends on the seed.
+            if warm[form] < SHORT or (attack == "square" and form in mine):
+                run(seed)
+            taken[form].append(_timed(run, seed))
+    seconds = {form: [each.seconds for each in of] for form, of in taken.items()}
+    cpu = {form: [each.cpu_seconds for each in of] for form, of in taken.items()}
+    asked = {form: [each.made.asked / count for each in of] for form, of in taken.items()}
+    # Rounds differ in their seeds, and so in how many questions it took: what a question costs is of all rounds.
+    cost = {form: [sum(cpu[form]) / sum(asked[form])] for form in runs}
     row: dict[str, Any] = {"benchmark": "attacks", "attack": attack, "settings": settings, "rounds": rounds}
     row["images_per_second"] = {
         form: [round(count / float(q), 2) for q in np.quantile(spent, [0.75, 0.5, 0.25])] for form, spent in seconds.items()
     }
     for name, spent in (("ratio", seconds), ("cpu_ratio", cpu)):
-        row[name] = {
-            f"{form} to {other}": _quartiles(np.divide(spent[other], spent[form])) for other in theirs for form in mine
-        }
-    row["compile_seconds"] = {form: round(first[form] - min(seconds[form]), 2) for form in mine}
-    row["scores"] = {form: _workload.score(attack, images, load) for form, images in made.items()}
-    row["evaluations"] = {form: round(value, 2) for form, value in asked.items()}
+        row[name] = _ratios(spent, mine, theirs)
+    row["cpu_ratio_per_evaluation"] = {pair: found[1] for pair, found in _ratios(cost, mine, theirs).items()}
+    row["compile_seconds"] = {form: round(first[form].seconds - min(seconds[form]), 2) for form in mine}
+    row["scores"] = {form: _workload.score(attack, first[form].made.images, load) for form in runs}
+    row["evaluations"] = {form: [round(value, 2) for value in values] for form, values in asked.items()}
     return row
 
 
-def _seconds(run: Any) -> tuple[float, float]:
-    """Seconds by the clock, and of all threads together."""
+def _timed(run: _workload.Form, seed: int) -> Taken:
     start, before = time.perf_counter(), time.process_time()
-    run()
-    return time.perf_counter() - start, time.process_time() - before
+    made = run(seed)
+    return Taken(time.perf_counter() - start, time.process_time() - before, made)
+
+
+def _ratios(spent: dict[str, list[float]], mine: Any, theirs: Any) -> dict[str, list[float]]:
+    """Quartiles over the rounds of theirs over ours."""
+    return {f"{form} to {other}": _quartiles(np.divide(spent[other], spent[form])) for other in theirs for form in mine}
 
 
 def _quartiles(values: np.ndarray) -> list[float]:
