@@ -14,8 +14,8 @@ A row for each attack is appended to benchmarks/results/attacks.jsonl: speed and
 and the mean L2 and largest Linf distance of what succeeded, all scored on the plain network, and how often a network had to be
 asked about an image in each round, which has a seed of its own. Two sides need not ask equally often: the Square attack draws
 other windows, and C&W of torchattacks stops once the loss of the batch rises; `cpu_ratio_per_evaluation` is at equal work. An
-image on which the Square attack succeeded is not asked about again, by the peers at once, by ours as soon as that saves more than
-another program costs: until then it costs time and counts as no question.
+image on which the Square attack succeeded is not asked about again, by the peers at once, by ours as soon as that saves more
+than another program costs: until then it costs time and counts as no question.
 
 `--weights` holds NAME.safetensors (resnet18, squeezenet1_1), or resnet20.npz and resnet56.th for cifar_resnet20; `--images` is
 the folder of NIPS 2017 development images, or one with X_sdp.npy and y_sdp.npy. Without them weights and images are random.
