@@ -4,23 +4,21 @@ Wants their packages beside jaxinterp, and the folder .ci/peers for the networks
 """
 
 import importlib
-import os
-import pathlib
 import sys
 import tempfile
 from collections.abc import Callable
 from typing import Any
 
+import _rows
 import numpy as np
 from _workload import NETWORKS, Form, Made, Workload
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = {"torchattacks": ("torchattacks", "torch"), "foolbox": ("foolbox", "torch"), "autoattack": ("torch",)}
 
 
 def torch_module(name: str, model: Any, *, asked: Callable[[int], None] = lambda images: None) -> Any:
     """PyTorch's network of that name with the model's weights, on images in [0, 1]; tells `asked` of how many it is asked."""
-    sys.path[:0] = [str(ROOT / ".ci" / "peers")]
+    sys.path[:0] = [str(_rows.ROOT / ".ci" / "peers")]
     torch, network = importlib.import_module("torch"), importlib.import_module("networks").PEERS[name].build()
     from safetensors.torch import load_file
 
@@ -55,7 +53,7 @@ class Peer:
     def __init__(self, package: str, name: str, load: Workload, *, checkout: str | None) -> None:
         sys.path[:0] = [checkout] if checkout else []
         self.torch = importlib.import_module("torch")
-        self.torch.set_num_threads(len(os.sched_getaffinity(0)))
+        self.torch.set_num_threads(_rows.cores())
         self.asked = 0
         self.modules = [
             torch_module(member, model, asked=self._count) for member, model in zip(NETWORKS[name], load.networks, strict=True)

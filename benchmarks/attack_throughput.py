@@ -7,11 +7,9 @@ Compile and run are timed apart, after a warm-up; a JSON row with median and qua
 
 import argparse
 import json
-import pathlib
-import platform
-import resource
 import time
 
+import _rows
 import numpy as np
 
 
@@ -42,7 +40,6 @@ def main() -> None:
     first = seconds()
     runs = [seconds() for _ in range(rounds)]
     low, median, high = np.quantile(runs, [0.25, 0.5, 0.75])
-    device = mesh.devices.flat[0]
     row = {
         "benchmark": "attack_throughput",
         "images_per_second": [round(size / float(value), 2) for value in (high, median, low)],
@@ -50,17 +47,12 @@ def main() -> None:
         "images": size,
         "steps": steps,
         "models": 3,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "device": f"{mesh.size} x {device.device_kind} ({device.platform}, {platform.machine()})",
-        "jax": jax.__version__,
+        "devices": mesh.size,
         "smoke": known.smoke,
-    }
+    } | _rows.place()
     print(json.dumps(row))
     if not known.smoke:
-        results = pathlib.Path(__file__).parent / "results" / "attack_throughput.jsonl"
-        results.parent.mkdir(exist_ok=True)
-        with results.open("a") as handle:
-            handle.write(json.dumps(row) + "\n")
+        _rows.append(_rows.path("attack_throughput"), row)
 
 
 if __name__ == "__main__":

@@ -29,16 +29,13 @@ import importlib
 import json
 import os
 import pathlib
-import platform
-import resource
-import subprocess
 import time
 from typing import Any, NamedTuple
 
+import _rows
 import _workload
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHORT = 2.0
 """Seconds; a run that is shorter is preceded by another one, which pays for the memory that the form before it left."""
 
@@ -105,11 +102,7 @@ def _quartiles(values: np.ndarray) -> list[float]:
 
 
 def _about(known: argparse.Namespace, load: Any, peer: Any) -> dict[str, Any]:
-    import jax
-
-    device, cores = jax.devices()[0], len(os.sched_getaffinity(0))
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    about = {
+    about = _rows.place() | {
         "network": known.network,
         "weights": load.weights,
         "images": "random" if known.images is None else pathlib.Path(known.images).name,
@@ -117,18 +110,15 @@ def _about(known: argparse.Namespace, load: Any, peer: Any) -> dict[str, Any]:
         "batch": len(load.batch.id),
         "devices": known.devices,
         "against": known.against,
-        "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown",
-        "device": f"{device.device_kind} ({device.platform}, {platform.machine()}, {cores} cores)",
         "malloc": os.environ.get("GLIBC_TUNABLES", ""),
-        "load_average": round(os.getloadavg()[0], 1),
-        "versions": {"jax": jax.__version__},
+        "smoke": known.smoke,
     }
     if peer is not None:
         about["versions"] |= peer.versions
         about["threads"] = peer.torch.get_num_threads()
         ours = np.asarray(load.networks[0](load.batch.image)[0])
         about["logit_difference"] = float(f"{np.abs(ours - peer.logits()).max():.1e}")
-    return about | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "smoke": known.smoke}
+    return about
 
 
 def main() -> None:
@@ -156,7 +146,6 @@ def main() -> None:
     peer: Any = None
     if known.against is not None:
         peer = importlib.import_module("_peers").Peer(known.against, known.network, load, checkout=known.checkout)
-    results = pathlib.Path(__file__).parent / "results" / "attacks.jsonl"
     offered = list(_workload.SETTINGS) if peer is None else peer.offered
     for attack in known.attack or offered:
         if attack not in offered:
@@ -165,9 +154,7 @@ def main() -> None:
         row = measure(attack, settings, load, peer, rounds=known.rounds) | _about(known, load, peer)
         print(json.dumps(row), flush=True)
         if not known.smoke:
-            results.parent.mkdir(exist_ok=True)
-            with results.open("a") as handle:
-                handle.write(json.dumps(row) + "\n")
+            _rows.append(_rows.path("attacks"), row)
 
 
 if __name__ == "__main__":

@@ -10,17 +10,15 @@ path length, Wu-Palmer and Lin agree. A row with seconds and figures goes to ben
 
 import argparse
 import json
-import pathlib
-import platform
 import time
 from typing import Any
 
+import _rows
 import jax
 import numpy as np
 
 from jaxinterp import activations, data, metrics, models, tracing
 
-RESULTS = pathlib.Path(__file__).resolve().parent / "results" / "beyond_iou.jsonl"
 LAYER, SIDE = "layer4.1", 32
 
 
@@ -151,14 +149,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=480)
     parser.add_argument("--smoke", action="store_true")
     known = parser.parse_args()
-    row = {"benchmark": "beyond_iou", "images": 96 if known.smoke else known.images, "device": str(jax.devices()[0])}
-    row |= {"machine": platform.processor() or platform.machine()}
-    row |= measured(dissected(row["images"]), 5 if known.smoke else 20)
+    row = {"benchmark": "beyond_iou", "images": 96 if known.smoke else known.images}
+    row |= measured(dissected(row["images"]), 5 if known.smoke else 20) | _rows.place()
     print(json.dumps(row, indent=1))
     if not known.smoke:
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        _rows.append(_rows.path("beyond_iou"), row)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,12 @@ With weights: time an image of a ResNet-18's last block on real images. A row go
 import argparse
 import json
 import pathlib
-import platform
 import time
 from typing import Any
 
+import _rows
 import numpy as np
 
-RESULTS = pathlib.Path(__file__).resolve().parent / "results" / "discrepancy.jsonl"
 SIZE, SIDE, CELL, PATTERNS = 64, 9, 8, 8
 
 
@@ -197,13 +196,11 @@ def main() -> None:
     results = (
         [timed(known)] if known.weights else [compare(kind, count, known.batch) for kind in ("centred", "aside", "colour")]
     )
-    for row in results:
-        row |= {"benchmark": "discrepancy", "machine": platform.processor() or platform.machine()}
+    for found in results:
+        row = {"benchmark": "discrepancy"} | found | _rows.place()
         print(json.dumps(row, indent=1))
         if not known.smoke:
-            RESULTS.parent.mkdir(exist_ok=True)
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            _rows.append(_rows.path("discrepancy"), row)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ import argparse
 import json
 import os
 import pathlib
-import platform
 import resource
 import subprocess
 import sys
@@ -37,13 +36,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import _broden_like
+import _rows
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxinterp import Batch, _mesh, activations, data, models
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 BRODEN = 63_305
 LABEL_SIZE = 112
 
@@ -154,9 +153,11 @@ class Ours:
 
 def theirs(known: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
     """What `_lite.py` prints."""
-    command = [sys.executable, str(ROOT / "benchmarks" / "_lite.py"), known.checkout, str(folder)]
+    command = [sys.executable, str(_rows.ROOT / "benchmarks" / "_lite.py"), known.checkout, str(folder)]
     command += [known.weights] if known.weights else []
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(_rows.ROOT)}
+    )
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
     return json.loads(done.stdout.splitlines()[-1])
@@ -241,19 +242,12 @@ def _quartiles(values: np.ndarray) -> list[float]:
 
 
 def _about(known: argparse.Namespace) -> dict[str, Any]:
-    device, cores = jax.devices()[0], len(os.sched_getaffinity(0))
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    return {
+    return _rows.place() | {
         "set": pathlib.Path(known.broden).name if known.broden else "Broden-like",
         "weights": "real" if known.weights else "random",
         "batch": known.batch,
         "devices": known.devices,
         "against": known.against,
-        "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown",
-        "device": f"{device.device_kind} ({device.platform}, {platform.machine()}, {cores} cores)",
-        "load_average": round(os.getloadavg()[0], 1),
-        "jax": jax.__version__,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "smoke": known.smoke,
     }
 
@@ -282,10 +276,7 @@ def main() -> None:
         row = (memory(known) if known.memory else measure(known, pathlib.Path(scratch))) | _about(known)
     print(json.dumps(row), flush=True)
     if not known.smoke:
-        results = pathlib.Path(__file__).parent / "results" / "dissection.jsonl"
-        results.parent.mkdir(exist_ok=True)
-        with results.open("a") as handle:
-            handle.write(json.dumps(row) + "\n")
+        _rows.append(_rows.path("dissection"), row)
 
 
 if __name__ == "__main__":

@@ -29,17 +29,14 @@ import argparse
 import functools
 import itertools
 import json
-import os
 import pathlib
-import platform
-import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import _rows
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 NETWORKS = {
     "resnet50": "resnet50",
     "resnet18": "resnet18",
@@ -211,12 +208,7 @@ def main() -> None:
         "num_ghosts": known.num_ghosts,
         "weights": prints,
     }
-    device = jax.devices()[0]
-    about = {
-        "commit": _commit(),
-        "device": f"{device.device_kind} ({device.platform}, {platform.machine()}, {_cores()} cores)",
-        "jax": jax.__version__,
-    }
+    about = _rows.place()
     results = pathlib.Path(known.results)
     earlier = [json.loads(line) for line in results.read_text().splitlines()] if results.is_file() and not known.smoke else []
     done = {_name(row): row for row in earlier if "form" in row and settings == {name: row.get(name) for name in settings}}
@@ -256,29 +248,16 @@ def _name(row: dict[str, Any]) -> str:
 
 def _write(results: pathlib.Path, row: dict[str, Any], known: argparse.Namespace) -> None:
     if not known.smoke:
-        results.parent.mkdir(exist_ok=True)
-        with results.open("a") as handle:
-            handle.write(json.dumps(row) + "\n")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _commit() -> str:
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+        _rows.append(results, row)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = ROOT.parent / "shared" / "data"
+    shared = _rows.ROOT.parent / "shared" / "data"
     parser.add_argument("--smoke", action="store_true", help="four images of the concept world, two steps; nothing is written")
     parser.add_argument("--data", default=str(shared / "nips17_dev"), help="folder of images")
     parser.add_argument("--weights", help="folder of NAME.safetensors")
-    parser.add_argument(
-        "--results", default=str(pathlib.Path(__file__).parent / "results" / "ghosts.jsonl"), help="of the rows"
-    )
+    parser.add_argument("--results", default=str(_rows.path("ghosts")), help="of the rows")
     parser.add_argument("--sources", nargs="+", default=["resnet50", "resnet18"], help="networks to attack")
     parser.add_argument("--attacks", nargs="+", default=ATTACKS, choices=ATTACKS, help="which")
     parser.add_argument("--forms", nargs="+", default=FORMS, choices=FORMS, help="which")

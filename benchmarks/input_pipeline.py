@@ -18,15 +18,13 @@ import argparse
 import json
 import os
 import pathlib
-import platform
-import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
 
+import _rows
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 FORMS = {
     "0 threads": {"num_threads": 0},
     "1 thread": {"num_threads": 1},
@@ -131,7 +129,6 @@ def waiting(batches: Any, train: Callable[[Any], None], count: int) -> float:
 
 def measure(folder: pathlib.Path, *, network: str, size: int, batch: int, rounds: int, count: int) -> dict[str, Any]:
     """One row."""
-    import jax
 
     source = photographs(folder, size)
     train = trainer(network, size)
@@ -149,8 +146,7 @@ def measure(folder: pathlib.Path, *, network: str, size: int, batch: int, rounds
     load.append(os.getloadavg()[0])
     median = {form: float(np.median(taken)) for form, taken in seconds.items()}
     sides = [source[index].image.shape[:2] for index in range(min(50, len(source)))]
-    device = jax.devices()[0]
-    return {
+    return _rows.place() | {
         "benchmark": "input_pipeline",
         "images": f"{folder.parent.name}/{folder.name}",
         "num_images": len(source),
@@ -166,16 +162,8 @@ def measure(folder: pathlib.Path, *, network: str, size: int, batch: int, rounds
         "wait_share": {form: round(max(0.0, 1 - median["step"] / median[form]), 3) for form in FORMS},
         "wait_share_measured": round(measured, 3),
         "cpu_ms_per_image": processor_milliseconds(source, size, 64),
-        "commit": _commit(),
-        "device": f"{device.device_kind} ({device.platform}, {platform.machine()}, {len(os.sched_getaffinity(0))} cores)",
         "load": [round(value, 1) for value in load],
-        "jax": jax.__version__,
     }
-
-
-def _commit() -> str:
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def main() -> None:
@@ -195,10 +183,7 @@ def main() -> None:
     row = measure(known.images, **knobs) | {"smoke": known.smoke}
     print(json.dumps(row), flush=True)
     if not known.smoke:
-        results = pathlib.Path(__file__).parent / "results" / "input_pipeline.jsonl"
-        results.parent.mkdir(exist_ok=True)
-        with results.open("a") as handle:
-            handle.write(json.dumps(row) + "\n")
+        _rows.append(_rows.path("input_pipeline"), row)
 
 
 if __name__ == "__main__":

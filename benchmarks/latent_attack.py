@@ -17,20 +17,16 @@ The network is that of configs/invertible.py with its default knobs. A row goes 
 
 import argparse
 import json
-import os
-import pathlib
-import platform
-import subprocess
 import time
 from typing import Any
 
+import _rows
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxinterp import Batch, Model, attacks, data, metrics, models
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 OVERSHOOTS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
 EPSILON = 8 / 255
 
@@ -252,22 +248,15 @@ def main() -> None:
     print(json.dumps(row), flush=True)
     row |= {"iterations": known.iterations, **bench.curve()}
     row["comparison"] = bench.compare(known.compared, reference, overshoot=known.overshoot, ddn_steps=known.ddn_steps)
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    device, cores = jax.devices()[0], len(os.sched_getaffinity(0))
-    row |= {
+    row |= _rows.place() | {
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.params)),
-        "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown",
-        "device": f"{device.device_kind} ({device.platform}, {platform.machine()}, {cores} cores)",
-        "load_average": round(os.getloadavg()[0], 1),
-        "jax": jax.__version__,
         "seconds": round(time.perf_counter() - start, 1),
     }
     print(json.dumps(row["comparison"], indent=1), flush=True)
     if known.figure:
         draw(row, known.figure)
     if not known.smoke:
-        with (pathlib.Path(__file__).parent / "results" / "latent_attack.jsonl").open("a") as handle:
-            handle.write(json.dumps(row) + "\n")
+        _rows.append(_rows.path("latent_attack"), row)
 
 
 if __name__ == "__main__":

@@ -11,16 +11,14 @@ above 0.9. Rows go to benchmarks/results/metric_audit.jsonl; docs/metric_audit.m
 
 import argparse
 import json
-import pathlib
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+import _rows
 import numpy as np
 
-RESULTS = pathlib.Path(__file__).resolve().parent / "results" / "metric_audit.jsonl"
 SIZES, LEVEL, CELL, TOP, FLOOR = (50, 100, 200, 500), 0.005, 4, 10, 0.9
 LABEL_SIZE, DRAWS = 32, 50
 
@@ -371,7 +369,7 @@ def main() -> None:
     known = parser.parse_args()
     sizes = (50, 100) if known.smoke else tuple(int(n) for n in known.sizes.split(","))
     if known.figure:
-        figure([json.loads(line) for line in RESULTS.read_text().splitlines()], known.figure)
+        figure([json.loads(line) for line in _rows.path("metric_audit").read_text().splitlines()], known.figure)
         return
     start = time.perf_counter()
     concepts, labels, source = world(max(sizes))
@@ -381,14 +379,12 @@ def main() -> None:
         "tracing": lambda: traced(source, sizes),
         "location": lambda: located(tuple(n for n in sizes if n <= 100)),
     }
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     for name in known.parts.split(","):
         found = parts[name]()
         print(table(found, sizes, name), f"\n{time.perf_counter() - start:.0f} s\n", flush=True)
         if not known.smoke:
-            with RESULTS.open("a") as file:
-                for row in found:
-                    file.write(json.dumps({"benchmark": "metric_audit", "part": name, "commit": commit} | row) + "\n")
+            about = {"benchmark": "metric_audit", "part": name} | _rows.place()
+            _rows.append(_rows.path("metric_audit"), *(about | row for row in found))
 
 
 if __name__ == "__main__":

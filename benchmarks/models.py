@@ -18,18 +18,14 @@ import argparse
 import importlib
 import json
 import os
-import pathlib
-import platform
-import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+import _rows
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 NETWORKS = (
     "alexnet",
     "vgg11",
@@ -74,7 +70,7 @@ def jax_forms(name: str, batch: int, devices: int) -> tuple[dict[str, Callable[[
 
 def torch_forms(name: str, batch: int, size: int) -> dict[str, Callable[[], Any]]:
     """The same of PyTorch's network of that name."""
-    sys.path.insert(0, str(ROOT / ".ci" / "peers"))
+    sys.path.insert(0, str(_rows.ROOT / ".ci" / "peers"))
     torch, peers = importlib.import_module("torch"), importlib.import_module("networks").PEERS
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = peers[name].build().eval().to(device)
@@ -111,7 +107,6 @@ def _wait(torch: Any, device: str) -> None:
 
 def measure(name: str, *, batch: int, rounds: int, devices: int, against: str | None) -> dict[str, Any]:
     """One row: images a second of every form, as quartiles, and what compiling took."""
-    import jax
 
     runs, size = jax_forms(name, batch, devices)
     if against == "torch":
@@ -147,25 +142,10 @@ def measure(name: str, *, batch: int, rounds: int, devices: int, against: str | 
             for what in ("forward", "gradient")
             for form in {form.rpartition(" ")[0] for form in runs if form.startswith("jax")}
         }
-    device = jax.devices()[0]
-    about = {
-        "commit": _commit(),
-        "device": f"{device.device_kind} ({device.platform}, {platform.machine()}, {_cores()} cores)",
-        "malloc": os.environ.get("GLIBC_TUNABLES", ""),
-        "jax": jax.__version__,
-    }
+    about: dict[str, Any] = _rows.place() | {"malloc": os.environ.get("GLIBC_TUNABLES", "")}
     if against == "torch":
-        about["torch"] = sys.modules["torch"].__version__
-    return row | about | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _commit() -> str:
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+        about["versions"] |= {"torch": sys.modules["torch"].__version__}
+    return row | about
 
 
 def main() -> None:
@@ -182,14 +162,11 @@ def main() -> None:
     import jax
 
     jax.config.update("jax_num_cpu_devices", known.devices)
-    results = pathlib.Path(__file__).parent / "results" / "models.jsonl"
     for name in networks:
         row = measure(name, batch=batch, rounds=rounds, devices=known.devices, against=known.against) | {"smoke": known.smoke}
         print(json.dumps(row), flush=True)
         if not known.smoke:
-            results.parent.mkdir(exist_ok=True)
-            with results.open("a") as handle:
-                handle.write(json.dumps(row) + "\n")
+            _rows.append(_rows.path("models"), row)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import pathlib
-import platform
 import random
 import signal
 import subprocess
@@ -20,8 +19,8 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "preemption.jsonl"
+import _rows
+
 LOG = pathlib.Path("logs") / "network.ids.jsonl"
 
 
@@ -42,7 +41,7 @@ def started(folder: pathlib.Path, options: argparse.Namespace) -> subprocess.Pop
     line = [sys.executable, "-m", "jaxinterp.cli", "train", *recipe]
     for name, value in knobs.items():
         line += [f"--{name}", str(value)]
-    return subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(line, cwd=_rows.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def lines(folder: pathlib.Path) -> int:
@@ -103,23 +102,15 @@ def main() -> None:
         counts = disturbed(two, options)
         kept = ("weights/network.safetensors", str(LOG), "logs/network.metrics.jsonl")
         same = {name: (one / name).read_bytes() == (two / name).read_bytes() for name in kept}
-    import jax
-
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
     row = {
         "benchmark": "preemption",
         "num_steps": options.num_steps,
         "signals": counts,
         "same_bytes": same,
-        "device": jax.devices()[0].device_kind,
-        "machine": platform.machine(),
-        "jax": jax.__version__,
-        "commit": commit.stdout.strip(),
-    }
+    } | _rows.place()
     print(json.dumps(row))
     if not options.smoke:
-        with RESULTS.open("a") as handle:
-            handle.write(json.dumps(row) + "\n")
+        _rows.append(_rows.path("preemption"), row)
     if not all(same.values()):
         raise SystemExit(1)
 

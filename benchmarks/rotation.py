@@ -15,20 +15,16 @@ Q^T Q a.
 
 import argparse
 import json
-import os
-import pathlib
-import platform
-import subprocess
 import time
 from typing import Any
 
+import _rows
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxinterp import activations, data, metrics, models
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 POWERS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
@@ -109,19 +105,13 @@ def measure(known: argparse.Namespace) -> list[dict[str, Any]]:
             basis = step @ basis
     rows.append({"benchmark": "rotation", "rotation": "all"} | summary(rows))
     rows[-1] |= unchanged(model, source, models.haar_rotation(jax.random.key(known.seed), num_units))
-    cores = len(os.sched_getaffinity(0))
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    device = jax.devices()[0]
-    about = {
+    about = _rows.place() | {
         "network": known.network,
         "layer": dissection.layer.name,
         "images": len(source),
         "concepts": len(source.concepts.names) - 1,
         "label_size": size,
         "null_draws": known.null_draws,
-        "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown",
-        "device": f"{device.device_kind} ({device.platform}, {platform.machine()}, {cores} cores)",
-        "jax": jax.__version__,
     }
     rows[-1] |= about | {"seconds": round(time.perf_counter() - start, 1)}
     return rows
@@ -164,10 +154,7 @@ def main() -> None:
     rows = measure(known)
     print(json.dumps(rows[-1]), flush=True)
     if not known.smoke:
-        results = pathlib.Path(__file__).parent / "results" / "rotation.jsonl"
-        results.parent.mkdir(exist_ok=True)
-        with results.open("a") as handle:
-            handle.writelines(json.dumps(row) + "\n" for row in rows)
+        _rows.append(_rows.path("rotation"), *rows)
 
 
 if __name__ == "__main__":

@@ -14,20 +14,15 @@ Needs PyTorch and the folder .ci/peers for `--against torch`.
 import argparse
 import importlib
 import json
-import os
-import pathlib
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
 
+import _rows
 import numpy as np
 from _peers import torch_module
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "training.jsonl"
 EPSILON, LEARNING_RATE, MOMENTUM, FEATURE_WEIGHT = 8 / 255, 0.01, 0.9, 1.0
 SIZES = {"cifar_resnet20": (32, 10, "layer3.2"), "resnet18": (224, 1000, "layer4.1"), "resnet50": (224, 1000, "layer4.2")}
 KINDS = ("standard", "consistent", "pgd3")
@@ -66,7 +61,7 @@ def ours(model: Any, kind: str, layer: str, images: np.ndarray, labels: np.ndarr
 def theirs(name: str, model: Any, kind: str, images: np.ndarray, labels: np.ndarray, *, channels_last: bool, bf16: bool) -> Run:
     """The same step in PyTorch."""
     torch, functional = importlib.import_module("torch"), importlib.import_module("torch.nn.functional")
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(_rows.cores())
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = torch_module(name, model).to(device)
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -142,7 +137,7 @@ def main() -> None:
 
     import jax
 
-    jax.config.update("jax_num_cpu_devices", options.devices or len(os.sched_getaffinity(0)))
+    jax.config.update("jax_num_cpu_devices", options.devices or _rows.cores())
     from jaxinterp import models
 
     size, classes, layer = SIZES[options.network]
@@ -151,7 +146,6 @@ def main() -> None:
     rng = np.random.default_rng(0)
     images = rng.random((options.batch, size, size, 3), np.float32)
     labels = rng.integers(0, classes, options.batch).astype(np.int32)
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
     for kind in options.kinds:
         runs = {"jaxinterp": ours(models.with_dtype(model, "bfloat16") if options.bf16 else model, kind, layer, images, labels)}
         if options.against:
@@ -176,17 +170,11 @@ def main() -> None:
             "quartiles_of_seconds": {name: np.quantile(values, [0.25, 0.75]).tolist() for name, values in times.items()},
             "first_call_seconds": first["jaxinterp"],
             "ratio": {name: value / medians["jaxinterp"] for name, value in medians.items() if name != "jaxinterp"},
-            "device": jax.devices()[0].device_kind,
             "num_devices": jax.device_count(),
-            "machine": platform.machine(),
-            "load": os.getloadavg()[0],
-            "jax": jax.__version__,
-            "commit": commit.stdout.strip(),
-        }
+        } | _rows.place()
         print(json.dumps(row), flush=True)
         if not options.smoke:
-            with RESULTS.open("a") as handle:
-                handle.write(json.dumps(row) + "\n")
+            _rows.append(_rows.path("training"), row)
 
 
 if __name__ == "__main__":

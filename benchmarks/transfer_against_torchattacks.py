@@ -21,17 +21,14 @@ import argparse
 import functools
 import importlib
 import json
-import os
 import pathlib
-import platform
-import subprocess
 import time
 from typing import Any
 
 import _peers
+import _rows
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 EPSILON, NUM_STEPS, DECAY = 16 / 255, 10, 1.0
 
 
@@ -79,7 +76,7 @@ def makers(known: argparse.Namespace, mode: str, networks: dict[str, Any]) -> di
     from jaxinterp import attacks
 
     torch, torchattacks = (importlib.import_module(name) for name in ("torch", "torchattacks"))
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(_rows.cores())
     white = tuple(networks[name] for name in known.white)
     loss = attacks.ensemble_logits(attacks.cross_entropy)
     loss = attacks.targeted(loss) if mode == "targeted" else loss
@@ -184,24 +181,18 @@ def measure(known: argparse.Namespace, mode: str, networks: dict[str, Any], batc
 def main() -> None:
     """Measures and appends the rows."""
     known = _arguments()
-    import jax
 
     networks = networks_of(known)
     batches = batches_of(known)
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     settings = {"epsilon": EPSILON, "num_steps": known.steps, "decay": DECAY, "image_size": known.size, "batch": known.batch}
     for mode in known.modes:
         row = {"benchmark": "transfer_against_torchattacks", "white": known.white, "black": known.black, "settings": settings}
         row |= {"folded": known.folded, **measure(known, mode, networks, batches)}
-        row["commit"] = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-        row["device"] = f"{jax.devices()[0].device_kind} ({platform.machine()}, {len(os.sched_getaffinity(0))} cores)"
-        row["versions"] = {name: str(importlib.import_module(name).__version__) for name in ("jax", "torch", "torchattacks")}
+        row |= _rows.place()
+        row["versions"] |= {name: str(importlib.import_module(name).__version__) for name in ("torch", "torchattacks")}
         print(json.dumps(row), flush=True)
         if not known.smoke:
-            results = pathlib.Path(__file__).parent / "results" / "transfer_against_torchattacks.jsonl"
-            results.parent.mkdir(exist_ok=True)
-            with results.open("a") as handle:
-                handle.write(json.dumps(row) + "\n")
+            _rows.append(_rows.path("transfer_against_torchattacks"), row)
 
 
 def _arguments() -> argparse.Namespace:
