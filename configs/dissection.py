@@ -48,6 +48,7 @@ def dissection(
     min_images: int = 10,
     num_null_draws: int = 100,
     num_null_images: int = 1000,
+    num_formula_draws: int = 0,
     batch_size: int = 16,
     attack_batch_size: int = 8,
     seed: int = 0,
@@ -69,6 +70,8 @@ def dissection(
         min_images: concepts that fewer images carry are left out.
         num_null_draws: permutations of the label maps behind each count.
         num_null_images: images on which these are counted.
+        num_formula_draws: permutations behind formulas of two concepts and concepts by average precision, such as 20; 0, the
+            default, leaves both out.
         batch_size: images in a batch.
         attack_batch_size: the same for the attack.
         seed: of every draw.
@@ -109,6 +112,7 @@ def dissection(
             min_images=min_images,
             num_null_draws=num_null_draws,
             num_null_images=num_null_images,
+            num_formula_draws=num_formula_draws,
             class_names=class_names,
             batch_size=batch_size,
         ),

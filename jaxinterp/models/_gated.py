@@ -5,41 +5,18 @@ from typing import Any
 
 from jax import Array
 
-from jaxinterp._base import Activations, Layer, Network, Taps
-from jaxinterp.models._wrapped import Defended, Resized, inner
+from jaxinterp._base import Activations, Network, Taps
+from jaxinterp.models._wrapped import Beside, Defended, Resized
 
 
 @dataclasses.dataclass(frozen=True)
-class Gated:
+class Gated(Beside):
     """A network with a gate beside it, which it does not read; a hashable value, the gate is a parameter.
 
     Attributes:
         network: what runs.
         layer: the layer whose units the gate is about.
     """
-
-    network: Network
-    layer: str
-
-    @property
-    def image_size(self) -> int:
-        """Side of the images, in pixels."""
-        return self.network.image_size
-
-    @property
-    def num_classes(self) -> int:
-        """Length of the logits."""
-        return self.network.num_classes
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The network's own."""
-        return self.network.layers
-
-    @property
-    def last_conv(self) -> str | None:
-        """The network's own."""
-        return getattr(inner(self.network), "last_conv", None)
 
     @property
     def gate_shape(self) -> tuple[int, int]:

@@ -10,41 +10,18 @@ from jax import Array
 from jax.core import Tracer
 from jaxtyping import Float
 
-from jaxinterp._base import Activations, Layer, Model, Network, Taps
-from jaxinterp.models._wrapped import inner
+from jaxinterp._base import Activations, Model, Taps
+from jaxinterp.models._wrapped import Beside
 
 
 @dataclasses.dataclass(frozen=True)
-class Rotated:
+class Rotated(Beside):
     """A network one of whose layers is reported in another basis; a hashable value, the rotation is a parameter.
 
     Attributes:
         network: what runs.
-        layer: the layer.
+        layer: the layer, whose positions a rotation of units does not move.
     """
-
-    network: Network
-    layer: str
-
-    @property
-    def image_size(self) -> int:
-        """Side of the images, in pixels."""
-        return self.network.image_size
-
-    @property
-    def num_classes(self) -> int:
-        """Length of the logits."""
-        return self.network.num_classes
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The network's layers; a rotation of units moves no position."""
-        return self.network.layers
-
-    @property
-    def last_conv(self) -> str | None:
-        """The network's own."""
-        return getattr(inner(self.network), "last_conv", None)
 
     def apply(
         self, params: Any, stats: Any, images: Array, *, key: Array | None, taps: Taps, train: bool

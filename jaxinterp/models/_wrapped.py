@@ -1,4 +1,4 @@
-"""Networks around networks: one behind a transformation of its images, what is inside, and the same around another."""
+"""Networks around networks: behind a transformation of images or beside parameters, what is inside, the same around another."""
 
 import dataclasses
 from collections.abc import Callable
@@ -59,6 +59,41 @@ def inner(network: Network) -> Network:
     while isinstance(network, Resized | Defended):
         network = network.network
     return network
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """A network with parameters of its own beside those of another, about the units of one of its layers; a hashable value.
+
+    Images, classes and layers are those of the network inside. What inherits says what the parameters do (`apply`).
+
+    Attributes:
+        network: what runs.
+        layer: the layer whose units the parameters are about.
+    """
+
+    network: Network
+    layer: str
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images, in pixels."""
+        return self.network.image_size
+
+    @property
+    def num_classes(self) -> int:
+        """Length of the logits."""
+        return self.network.num_classes
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The network's own."""
+        return self.network.layers
+
+    @property
+    def last_conv(self) -> str | None:
+        """The network's own."""
+        return getattr(inner(self.network), "last_conv", None)
 
 
 def around(network: Network, core: Network) -> Any:

@@ -1,5 +1,6 @@
 """The stage that dissects networks over a concept set: real images, adversarial versions, and the noise control."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from jaxinterp import metrics
 from jaxinterp._base import Model
 from jaxinterp.data import Source
+from jaxinterp.pipelines._beyond_iou import beyond_arrays, beyond_counts
 from jaxinterp.pipelines._concept_sets import ADVERSARIAL, NOISE, REAL, concept_sets, said_of
 from jaxinterp.pipelines._context import Run
 from jaxinterp.pipelines._counts import detector_counts, null_counts
@@ -61,11 +63,13 @@ def _dissect_member(
     title: str,
 ) -> tuple[dict[str, Any], Arrays]:
     found: dict[str, dict[str, LayerDissection]] = {}
-    knobs: dict[str, Any] = {"layers": layers, "settings": settings, "mesh": run.mesh}
+    knobs: dict[str, Any] = {"layers": layers, "mesh": run.mesh}
     for fold, (name, source) in enumerate(sets.items()):
         thresholds = {layer: one.thresholds for layer, one in found[REAL].items()} if found else None
         key = run.key(_FOLD, number, fold)
-        found[name] = dissect_layers(key, model, source, thresholds=thresholds, title=f"{title} {name}", **knobs)
+        asked = settings if name == REAL else dataclasses.replace(settings, num_formula_draws=0)
+        knobs |= {"settings": asked, "title": f"{title} {name}"}
+        found[name] = dissect_layers(key, model, source, thresholds=thresholds, **knobs)
     predictions, arrays = _predictions(run, model, sets, settings, title)
     values: dict[str, Any] = {"predictions": predictions, "layers": {}}
     for layer in layers:
@@ -75,6 +79,10 @@ def _dissect_member(
             arrays |= {f"{layer}/{name}/{key}": array for key, array in saved.items()}
             if name != REAL:
                 entry["own_thresholds"][name] = detector_counts(dissected[layer].own)
+        beyond, concepts = found[REAL][layer].beyond, sets[REAL].concepts
+        if beyond is not None and concepts is not None:
+            entry["beyond"], saved = beyond_counts(beyond), beyond_arrays(beyond, concepts.names)
+            arrays |= {f"{layer}/{REAL}/{key}": array for key, array in saved.items()}
         if ADVERSARIAL in sets:
             masks = {name: dissected[layer].masks for name, dissected in found.items()}
             entry["effect"] = _effect(run, masks, sets[REAL], settings, number)

@@ -13,9 +13,13 @@ from jaxinterp import _mesh, activations, data, metrics
 from jaxinterp._base import Model, Statistic
 from jaxinterp.activations import MaskSet, Tally, TopK
 from jaxinterp.data import Source
+from jaxinterp.pipelines._beyond_iou import BeyondIoU, beyond_iou
 from jaxinterp.pipelines._context import evenly
 from jaxinterp.pipelines._dissection_settings import Dissection
 from jaxinterp.pipelines._passes import fold, renumbered
+
+_BEYOND = 1
+"""Folded into a layer's key for what goes beyond one concept."""
 
 Thresholds = Mapping[str, Float32[np.ndarray, " u"]]
 """Layer -> T_k of its units."""
@@ -33,6 +37,7 @@ class LayerDissection(NamedTuple):
         null: the same counts on a sample of the images, beside what permuted label maps give.
         stability: what becomes of each unit's concept when the images of the sample are resampled.
         masks: masks and label maps of that sample.
+        beyond: formulas and average precision on that sample; None where the settings leave them out.
     """
 
     thresholds: Float32[np.ndarray, " u"]
@@ -43,6 +48,7 @@ class LayerDissection(NamedTuple):
     null: metrics.PermutedNull
     stability: metrics.LabelStability
     masks: MaskSet
+    beyond: BeyondIoU | None
 
 
 def dissect_layers(
@@ -91,7 +97,7 @@ def dissect_layers(
     knobs = {"threshold": settings.iou_threshold, "min_images": settings.min_images}
     results = {}
     for number, layer in enumerate(layers):
-        masks, key_of_layer = found.masks(layer, known[layer]), jax.random.fold_in(key, number)
+        (masks, pooled), key_of_layer = found.sample(layer, known[layer]), jax.random.fold_in(key, number)
         tally = given.get(layer, tallies[layer])
         results[layer] = LayerDissection(
             thresholds=np.asarray(known[layer]),
@@ -115,6 +121,16 @@ def dissect_layers(
                 **knobs,
             ),
             masks=masks,
+            beyond=beyond_iou(
+                jax.random.fold_in(key_of_layer, _BEYOND),
+                masks,
+                pooled,
+                found.categories,
+                num_draws=settings.num_formula_draws,
+                min_images=settings.min_images,
+            )
+            if settings.num_formula_draws
+            else None,
         )
     return results
 
@@ -159,11 +175,11 @@ class _Passes:
         """The overlaps of every layer, in one pass."""
         return self._named(self._fold(tuple(self._tallies(thresholds)), "overlaps", read_concepts=True))
 
-    def masks(self, name: str, thresholds: Float32[np.ndarray, " u"]) -> MaskSet:
-        """Masks and label maps of the sample on which the null is counted; images are named by their place in it."""
-        chosen = evenly(self.settings.num_null_images, len(self.source))
-        statistic = activations.masks(
-            self.model.layer(name),
+    def sample(self, name: str, thresholds: Float32[np.ndarray, " u"]) -> tuple[MaskSet, Float32[np.ndarray, "n u"]]:
+        """Masks, label maps and maxima of the sample on which the null is counted; images are named by their place in it."""
+        chosen, layer = evenly(self.settings.num_null_images, len(self.source)), self.model.layer(name)
+        masks = activations.masks(
+            layer,
             thresholds=thresholds,
             num_images=len(chosen),
             label_layers=self.label_layers,
@@ -171,16 +187,17 @@ class _Passes:
             image_size=self.source.image_size,
             anchor=self.settings.anchor,
         )
-        sample = renumbered(data.subset(self.source, chosen.tolist()))
-        return fold(
+        pooled = activations.pooled(name, num_units=layer.shape[2], num_images=len(chosen))
+        found = fold(
             self.model,
             (name,),
-            sample,
-            (statistic,),
+            renumbered(data.subset(self.source, chosen.tolist())),
+            (masks, pooled),
             mesh=self.mesh,
             batch_size=self.batch_size,
             title=f"{self.title} {name} null",
-        )[0]
+        )
+        return found[0], found[1]
 
     def _tallies(self, thresholds: Thresholds) -> list[Statistic]:
         return [

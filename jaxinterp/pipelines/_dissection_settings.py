@@ -29,6 +29,8 @@ class Dissection:
         null_label_size: side of the label maps there; None for half of `label_size`, a quarter of the memory.
         num_bootstrap_draws: resamples of the images behind the intervals of the adversarial effect and the stability of labels,
             at least 2.
+        num_formula_draws: permutations behind each unit's formula of two concepts and concept of best average precision, on the
+            real images of the sample, at least 5; 0 leaves both out, since they take longer than everything else.
         num_top: images that are kept of each unit, those it answers to most.
         class_names: what people call the networks' classes, for captions; none are needed.
         batch_size: images in a batch, over all devices.
@@ -51,6 +53,7 @@ class Dissection:
     num_null_images: int = 1000
     null_label_size: int | None = None
     num_bootstrap_draws: int = 200
+    num_formula_draws: int = 0
     num_top: int = 12
     class_names: tuple[str, ...] = ()
     batch_size: int = 32
@@ -61,6 +64,8 @@ class Dissection:
                 raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}.")
         if self.num_bootstrap_draws < 2:
             raise ValueError(f"expected num_bootstrap_draws of at least 2, got {self.num_bootstrap_draws}; write 200.")
+        if self.num_formula_draws != 0 and self.num_formula_draws < 5:
+            raise ValueError(f"expected num_formula_draws of 0 or at least 5, got {self.num_formula_draws}; write 20.")
         for name in ("num_images", "label_size", "null_label_size"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -51,6 +51,8 @@ def concepts_section(results: Results) -> report.Section:
     items: list[report.Table | report.Figure] = [_ratios(results), _bars(results), _detectors(results)]
     if ADVERSARIAL in values["sets"]:
         items += [_effects(results), _perturbations(results)]
+    if any("beyond" in entry.counts for entry in entries(results)):
+        items.append(_beyond(results))
     if settings is None:
         raise ValueError("this study has no concept set.")
     names = values["concepts"]["names"]
@@ -174,6 +176,53 @@ def _effects(results: Results) -> report.Table:
         "its interval excludes zero. Units keep their concept when the label searched anew is the one found on real images."
     )
     return report.Table("What the attack does beyond noise", columns, tuple(rows), caption=caption)
+
+
+def _beyond(results: Results) -> report.Table:
+    rows = []
+    for entry in entries(results):
+        found = entry.counts.get("beyond")
+        if found is None:
+            continue
+        pair, precise, units = found["formulas"], found["precise"], entry.counts["num_units"]
+        rows.append(
+            (
+                entry.title,
+                f"{found['num_images']:,}",
+                f"{pair['single_iou']:.3f}",
+                f"{pair['iou']:.3f}",
+                _against(pair["gain"], pair["null_gain"]),
+                f"{pair['survivors']} of {units}",
+                f"{precise['average_precision']:.3f}",
+                _against(precise["lift"], precise["null_lift"]),
+                f"{precise['survivors']} of {units}",
+                f"{100 * precise['same_concept']:.0f}",
+            )
+        )
+    columns = (
+        "network and layer",
+        "images",
+        "IoU of one concept",
+        "of a formula",
+        "gain, null",
+        "formulas above chance",
+        "average precision",
+        "lift, null",
+        "units above chance",
+        "same concept as by IoU (%)",
+    )
+    caption = (
+        "Means over the units on real images. A formula joins two concepts by and, or, and not; a longer one fits any mask "
+        "better, so that its gain in IoU stands beside that of the same search in permuted label maps. Average precision is of "
+        "ranking images by the unit's maximum; its lift over the share of images that carry the concept is 0 at random, 1 at "
+        "best, and the best over all concepts lies above 0 by chance. Brackets hold 95 % of the permutations; units above "
+        "chance survive a false discovery rate of 5 %."
+    )
+    return report.Table("Beyond one concept by IoU", columns, tuple(rows), caption=caption)
+
+
+def _against(value: float, null: Mapping[str, float]) -> str:
+    return f"{value:.3f} against {null['mean']:.3f} ({null['low']:.3f} to {null['high']:.3f})"
 
 
 def _perturbations(results: Results) -> report.Table:

@@ -1,5 +1,6 @@
 """Factors of interpretability: every condition trained, dissected and probed, one part of the work directory each."""
 
+import dataclasses
 import json
 import pathlib
 import sys
@@ -105,7 +106,7 @@ def _read(
         model,
         concepts,
         layers=layers,
-        settings=factors.dissection,
+        settings=dataclasses.replace(factors.dissection, num_formula_draws=0),
         mesh=mesh,
         title=f"dissect {condition.name}",
     )

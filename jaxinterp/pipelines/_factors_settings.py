@@ -71,7 +71,8 @@ class Factors:
         title: heads the page.
         description: one line under the title.
         conditions: in the order of the bars; what a condition refers to comes before it.
-        dissection: concept images and how they are read; `layers`, `adversarial` and `num_images` are not looked at.
+        dissection: concept images and how they are read; `layers`, `adversarial`, `num_images` and `num_formula_draws` are not
+            looked at.
         probe_training: builds the images that linear probes are fitted to.
         held_out: builds the images on which probes and accuracy are measured.
         batch_size: training images in a step, over all devices.

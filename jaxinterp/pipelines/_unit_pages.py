@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxinterp import metrics, report
 from jaxinterp.data import Source
+from jaxinterp.pipelines._beyond_iou import beyond_columns
 from jaxinterp.pipelines._concept_sets import ADVERSARIAL, NOISE, REAL
 from jaxinterp.pipelines._context import NORMAL, Run
 from jaxinterp.pipelines._counts import band_by_category, observed_by_category
@@ -55,7 +56,7 @@ def concept_pages(
     Returns:
         What the page calls a gallery -> its path in the work directory.
     """
-    pages = {}
+    pages, concepts = {}, sets[REAL].concepts
     for member, model in zip(run.study.members, run.models(phase), strict=True):
         own = below(arrays, member.name)
         for layer, counts in values[member.name]["layers"].items():
@@ -73,9 +74,9 @@ def concept_pages(
                 title=title,
                 subtitle=f"{len(sets[REAL]):,} concept images, {phase} network",
                 text=_CONCEPTS,
-                concepts=sets[REAL].concepts,
+                concepts=concepts,
                 anchor=settings.anchor,
-                columns=_constancy(images),
+                columns=_constancy(images) + beyond_columns(images[REAL].arrays, concepts.names if concepts else ()),
                 counts=_counts(counts["sets"]),
                 iou_threshold=settings.iou_threshold,
             )

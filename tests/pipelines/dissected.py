@@ -28,6 +28,7 @@ def dissected(*, num_images: int = 24, adversarial: bool = True) -> pipelines.St
             num_null_draws=5,
             num_null_images=16,
             num_bootstrap_draws=10,
+            num_formula_draws=5,
             num_top=4,
             batch_size=8,
         ),

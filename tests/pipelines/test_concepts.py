@@ -82,6 +82,25 @@ def test_null_is_counted_on_the_sample(found):
     assert 0 < found["conv5"].stability.kept.mean() < 1 and found["conv5"].stability.num_draws == 200
 
 
+def test_formulas_and_average_precision_are_those_of_the_sample(found):
+    assert found["conv5"].beyond is None
+    again = dissect(("conv5",), num_formula_draws=5)["conv5"]
+    assert again.beyond is not None
+    masks, categories = again.masks, WORLD.concepts.categories
+    expected = metrics.formulas(KEY, masks, categories, num_draws=5, min_images=2)
+    for name in ("first", "operator", "second", "iou"):
+        np.testing.assert_array_equal(getattr(again.beyond.formulas, name), getattr(expected, name))
+    rows = np.arange(0, len(WORLD), 2)
+    images = np.stack([WORLD[int(row)].image for row in rows]).astype(np.float32) / 255
+    pooled = np.asarray(models.small_alexnet()(jnp.asarray(images))[1]["conv5"]).max(axis=(1, 2))
+    present = np.stack([np.isin(np.arange(len(categories)), one) for one in masks.concepts])
+    ranked = metrics.precision_null(KEY, pooled, present, num_draws=5, min_images=2).observed
+    assert (again.beyond.precise.observed.concept == ranked.concept).mean() > 0.9, "float32 sums may order two images anew"
+    np.testing.assert_allclose(again.beyond.precise.observed.lift, ranked.lift, atol=0.05)
+    with pytest.raises(ValueError, match="expected num_formula_draws of 0 or at least 5, got 3; write 20"):
+        settings(num_formula_draws=3)
+
+
 def test_noise_is_another_images_perturbation_of_the_same_norm():
     random = np.random.default_rng(0)
     clean = data.from_arrays(random.integers(60, 196, (7, 8, 8, 3), np.uint8), np.zeros(7, np.int32), classes=["a"])
@@ -156,13 +175,17 @@ def test_the_page_has_the_section_and_nothing_else(workdir):
         assert words in page, words
     assert "Images and networks" not in page
     assert "fewer detect one on adversarial images than on noise" in page and "under-powered" in page
+    assert "Beyond one concept by IoU" in page
     values = json.loads((workdir / "stages" / "concepts.normal.json").read_text())
     assert list(values["pages"]) == ["AlexNet, conv3", "AlexNet, conv5"]
     for address in values["pages"].values():
         assert f'href="{address}"' in page
         gallery = (workdir / address).read_text()
         assert "noise" in gallery and 'src="http' not in gallery
-        assert (workdir / address).with_suffix(".csv").read_text().count("\n") == 1 + (72 if "conv3" in address else 48)
+        table = (workdir / address).with_suffix(".csv").read_text()
+        assert table.count("\n") == 1 + (72 if "conv3" in address else 48)
+        heading = table.split("\n", 1)[0]
+        assert all(name in heading for name in ("formula", "formula IoU", "ranks first", "AP at random"))
 
 
 def test_masks_of_the_gallery_are_those_of_the_top_images(workdir):
