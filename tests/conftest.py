@@ -5,13 +5,19 @@ import pathlib
 import warnings
 from collections.abc import Iterator
 
+from tests.quick import xla_flags
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=4 {xla_flags()}")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from jaxtyping import install_import_hook
 
-install_import_hook("jaxinterp", "beartype.beartype")
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SHAPED = [path.relative_to(ROOT) for path in (ROOT / "jaxinterp").rglob("*.py") if "jaxtyping" in path.read_text()]
+"""Modules that state shapes; to check the others would cost minutes, in helpers that are called a million times."""
+
+install_import_hook([".".join(path.with_suffix("").parts) for path in SHAPED], "beartype.beartype")
 
 import jax
 import pytest

@@ -15,6 +15,7 @@ import pytest
 from jaxinterp import data
 from jaxinterp.cli import main
 from jaxinterp.pipelines._consistency import top_ids
+from tests.quick import xla_flags
 
 RECIPE = pathlib.Path(__file__).with_name("smoke.py")
 ROOT = pathlib.Path(__file__).parents[2]
@@ -53,7 +54,8 @@ def workdir(tmp_path_factory, compiled):
 
 def _start(path: pathlib.Path, compiled: pathlib.Path, *, largest_file: int | None = None) -> "subprocess.Popen[str]":
     """A study in a process of its own, whose writes fail beyond `largest_file` bytes as they do on a full disk."""
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {
+    environment = os.environ | {
+        "XLA_FLAGS": xla_flags(),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(compiled),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
