@@ -59,8 +59,18 @@ def class_specific(
         model = models.small_resnet18()
         return models.gated(model, layer=LAYER) if with_gate else model
 
+    # Drawn once for all networks and seeds: the images of a training take longer to draw than to train on.
+    @functools.cache
     def training_images() -> data.Source:
         return data.cached(data.concept_world(seed=world_seed + 1, num_images=num_training_images), keep_concepts=False)
+
+    @functools.cache
+    def analysed() -> data.Source:
+        return data.cached(data.concept_world(seed=world_seed, num_images=num_images))
+
+    @functools.cache
+    def held_out() -> data.Source:
+        return data.cached(data.concept_world(seed=world_seed + 100, num_images=num_held_out))
 
     def fit(seed: int, *, with_gate: bool) -> pipelines.Fit:
         rate = optax.warmup_cosine_decay_schedule(0.0, learning_rate, max(1, num_steps // 10), num_steps)
@@ -96,8 +106,8 @@ def class_specific(
                 top_k=100,
             ),
             members=(pipelines.Member("ResNet-18", functools.partial(trained_network, weights, with_gate=with_gate), LAYER),),
-            source=lambda: data.cached(data.concept_world(seed=world_seed, num_images=num_images)),
-            held_out=lambda: data.cached(data.concept_world(seed=world_seed + 100, num_images=num_held_out)),
+            source=analysed,
+            held_out=held_out,
             attack=lambda phase: attacks.ensemble_optimization(num_steps=20, step_size=4 / 255, decay=0.3, distance_weight=7e3),
             num_attacked=num_attacked,
             num_targets=1,
