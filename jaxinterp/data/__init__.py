@@ -26,6 +26,8 @@ from jaxinterp.data._cifar import cifar10 as cifar10
 from jaxinterp.data._concept_names import broden_plus_names as broden_plus_names
 from jaxinterp.data._concepts import CATEGORIES as CATEGORIES
 from jaxinterp.data._concepts import ConceptTable as ConceptTable
+from jaxinterp.data._depth_archive import DepthArchive as DepthArchive
+from jaxinterp.data._depth_archive import nyu_depth_labeled as nyu_depth_labeled
 from jaxinterp.data._depth_pairs import DepthCode as DepthCode
 from jaxinterp.data._depth_pairs import DepthImages as DepthImages
 from jaxinterp.data._depth_pairs import depth_list as depth_list

@@ -81,7 +81,7 @@ class DepthImages:
                 f"{numbers.shape[1]} x {numbers.shape[0]} ({file}); pair other files."
             )
         image = read_image(picture, image_size=self.image_size, crop=1.0)
-        return Example(image, -1, -1, index, index, None, _centre(self.code(numbers), self.image_size))
+        return Example(image, -1, -1, index, index, None, centre_of_depth(self.code(numbers), self.image_size))
 
 
 def depth_pairs(
@@ -131,8 +131,7 @@ def depth_list(
     """The pairs that a text file lists, a line `picture depth focal` each, as NYU-v2 and KITTI splits are published.
 
     The focal length is not read. A line whose depth is `None`, as KITTI's list has for frames without ground truth, is left
-    out. `nyu_depth_v2_labeled.mat` is an HDF5 file and needs a library that this one does not depend on: write its frames as
-    PNG files first.
+    out.
 
     Args:
         file: the list.
@@ -161,7 +160,7 @@ def depth_list(
 
 
 def nyu_depth(file: str | os.PathLike[str], *, image_size: int, folder: str | os.PathLike[str] | None = None) -> DepthImages:
-    """NYU-v2 in its published layout: a list, and depth images in millimetres.
+    """NYU-v2 in its published layout: a list, and depth images in millimetres; `nyu_depth_labeled` reads the labelled frames.
 
     Args:
         file: a list as `depth_list` reads it, such as `nyudepthv2_test_files_with_gt.txt`.
@@ -208,7 +207,7 @@ def _numbers(file: pathlib.Path) -> np.ndarray:
     return numbers
 
 
-def _centre(depth: np.ndarray, size: int) -> Float32[np.ndarray, "s s"]:
+def centre_of_depth(depth: np.ndarray, size: int) -> Float32[np.ndarray, "s s"]:
     """The centre square at `size` pixels: at every pixel's centre the number that lies there."""
     short = min(depth.shape)
     top, left = ((side - short) / 2 for side in depth.shape)

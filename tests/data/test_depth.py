@@ -3,9 +3,11 @@
 import hashlib
 import pathlib
 
+import h5py
 import numpy as np
 import PIL.Image
 import pytest
+from scipy.io import savemat
 
 from jaxinterp import data
 from jaxinterp.data._world_classes import SCENES
@@ -107,6 +109,53 @@ def test_a_list_as_nyu_and_kitti_have_it(tmp_path):
     (tmp_path / "list.txt").write_text("a.jpg\n")
     with pytest.raises(ValueError, match="expected a line `picture depth focal`, got 1 words"):
         data.nyu_depth(tmp_path / "list.txt", image_size=6)
+
+
+def labeled_frames(file: pathlib.Path, pictures: np.ndarray, depths: np.ndarray) -> None:
+    """Frames `[n h w 3]` and metres `[n h w]` as MATLAB 7.3 writes them: axes the other way round, after a header."""
+    with h5py.File(file, "w", userblock_size=512) as archive:
+        archive["images"] = pictures.transpose(0, 3, 2, 1)
+        archive["depths"] = depths.transpose(0, 2, 1)
+        archive["rawDepths"] = np.where(depths > 2, 0, depths).transpose(0, 2, 1)
+    with file.open("r+b") as handle:
+        handle.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+
+
+def test_the_labelled_frames_of_nyu(tmp_path):
+    rng = np.random.default_rng(0)
+    pictures, depths = rng.integers(0, 256, (4, 6, 8, 3), np.uint8), rng.uniform(0.5, 4, (4, 6, 8)).astype(np.float32)
+    file, splits = tmp_path / "nyu_depth_v2_labeled.mat", tmp_path / "splits.mat"
+    labeled_frames(file, pictures, depths)
+    savemat(splits, {"trainNdxs": np.asarray([[1], [2], [4]], np.uint16), "testNdxs": np.asarray([[3]], np.uint16)})
+    every, held = data.nyu_depth_labeled(file, image_size=6), data.nyu_depth_labeled(file, image_size=6, splits=splits)
+    train = data.nyu_depth_labeled(file, image_size=6, splits=splits, split="train")
+    assert (len(every), len(held), train.rows) == (4, 1, (0, 1, 3)) and len({every.fingerprint, held.fingerprint}) == 2
+    np.testing.assert_array_equal(held[0].image, pictures[2, :, 1:7])
+    np.testing.assert_array_equal(depth_of(held[0]), depths[2, :, 1:7])
+    assert held[0].label == -1 and train[2].id == 2
+    seen = depth_of(data.nyu_depth_labeled(file, image_size=6, raw=True)[1])
+    np.testing.assert_array_equal(seen, np.where(depths[1] > 2, 0, depths[1])[:, 1:7])
+    (batch,) = data.batches(every, batch_size=4)
+    np.testing.assert_array_equal(batch.extra["depth"], depths[:, :, 1:7])
+
+
+def test_another_file_than_nyus_is_refused(tmp_path):
+    file = tmp_path / "frames.mat"
+    labeled_frames(file, np.zeros((2, 4, 5, 3), np.uint8), np.ones((2, 4, 5), np.float32))
+    with pytest.raises(ValueError, match="expected split 'train' or 'test', got 'val'"):
+        data.nyu_depth_labeled(file, image_size=4, split="val")
+    savemat(tmp_path / "splits.mat", {"testNdxs": np.asarray([[3]])})
+    with pytest.raises(ValueError, match="expected numbers of frames from 1 to 2"):
+        data.nyu_depth_labeled(file, image_size=4, splits=tmp_path / "splits.mat")
+    with pytest.raises(ValueError, match=r"expected trainNdxs in .*splits.mat, found none"):
+        data.nyu_depth_labeled(file, image_size=4, splits=tmp_path / "splits.mat", split="train")
+    (tmp_path / "text.mat").write_text("no archive")
+    with pytest.raises(ValueError, match=r"expected an HDF5 file \(MATLAB 7.3\), could not read"):
+        data.nyu_depth_labeled(tmp_path / "text.mat", image_size=4)
+    with h5py.File(file, "a") as archive:
+        del archive["rawDepths"]
+    with pytest.raises(ValueError, match=r"expected images and rawDepths in .*, found no rawDepths"):
+        data.nyu_depth_labeled(file, image_size=4, raw=True)
 
 
 def test_numbers_become_metres(tmp_path):
