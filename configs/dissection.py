@@ -89,6 +89,7 @@ def dissection(
             iou_threshold=iou_threshold,
             min_images=min_images,
             num_null_draws=num_null_draws,
+            num_formula_draws=num_formula_draws,
             num_steps=attack_steps if adversarial else None,
             step_size=step_size if adversarial else None,
             distance_weight=distance_weight if adversarial else None,

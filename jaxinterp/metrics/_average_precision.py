@@ -69,21 +69,23 @@ def average_precision(histogram: ConceptHistogram) -> Float64[np.ndarray, "u q"]
     return _areas(hits, hits[:, :1])
 
 
-def precise_concepts(histogram: ConceptHistogram, *, min_images: int = 10) -> PreciseConcepts:
+def precise_concepts(histogram: ConceptHistogram, *, min_images: int = 10, max_share: float = 1.0) -> PreciseConcepts:
     """The concept that each unit ranks best, by lift over its prevalence.
 
-    Average precision alone would choose what most images carry. The maximum over concepts lies above 0 by chance: set it
-    beside its null (`precision_null`).
+    Average precision alone would choose what most images carry, and lift may choose it still: where nearly all images carry a
+    concept, a high lift says that the few others come last. `max_share` leaves such concepts out. The maximum over concepts
+    lies above 0 by chance: set it beside its null (`precision_null`).
 
     Args:
         histogram: of `concept_histogram`.
         min_images: concepts that fewer images carry, or fewer lack, are left out.
+        max_share: concepts that a larger share of the images carries are left out.
 
     Returns:
         Concepts per unit.
     """
     totals = histogram.counts[:, 0].sum(axis=1)
-    return _best(average_precision(histogram), totals, int(totals[0]), min_images)
+    return _best(average_precision(histogram), totals, int(totals[0]), min_images, max_share)
 
 
 def precision_null(
@@ -94,6 +96,7 @@ def precision_null(
     source_id: Int[np.ndarray, " i"] | None = None,
     num_draws: int = 20,
     min_images: int = 10,
+    max_share: float = 1.0,
     level: float = 0.05,
 ) -> PrecisionNull:
     """Best concepts by average precision beside the same with the images' concepts permuted, on images that fit into memory.
@@ -108,6 +111,7 @@ def precision_null(
         source_id: the clean image that each was made from; every image is its own by default.
         num_draws: permutations.
         min_images: as in `precise_concepts`.
+        max_share: as in `precise_concepts`.
         level: false discovery rate at which units survive.
 
     Returns:
@@ -128,7 +132,7 @@ def precision_null(
     def best(present: np.ndarray) -> PreciseConcepts:
         counted = np.concatenate([np.ones((len(present), 1), bool), present[:, 1:]], axis=1)
         table = np.stack([_exact(column, counted) for column in values.T])
-        return _best(table, counted.sum(axis=0), len(values), min_images)
+        return _best(table, counted.sum(axis=0), len(values), min_images, max_share)
 
     observed = best(present)
     draws = []
@@ -158,8 +162,9 @@ def _exact(values: np.ndarray, present: np.ndarray) -> Float64[np.ndarray, " q"]
     return _areas(hits, hits[:1])
 
 
-def _best(table: np.ndarray, images: np.ndarray, num_images: int, min_images: int) -> PreciseConcepts:
+def _best(table: np.ndarray, images: np.ndarray, num_images: int, min_images: int, max_share: float) -> PreciseConcepts:
     eligible = (images >= max(min_images, 1)) & (num_images - images >= max(min_images, 1))
+    eligible &= images <= max_share * num_images
     eligible[0] = False
     prevalence = images / num_images
     with np.errstate(invalid="ignore", divide="ignore"):

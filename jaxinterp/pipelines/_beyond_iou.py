@@ -11,6 +11,9 @@ from jaxtyping import Float32
 from jaxinterp import metrics, report
 from jaxinterp.activations import MaskSet
 
+MAX_SHARE = 0.5
+"""Of the images: a unit that ranks first what more of them carry ranks last the few that lack it."""
+
 _FORMULA, _PRECISE = "formula", "precise"
 _RANKED = ("concept", "average_precision", "prevalence", "survives")
 
@@ -38,7 +41,8 @@ def beyond_iou(
 ) -> BeyondIoU:
     """Formulas and average precision of every unit, each beside the same search with permuted labels.
 
-    An image carries a concept where a pixel of its label map in the sample does.
+    An image carries a concept where a pixel of its label map in the sample does. By average precision those concepts are
+    compared that at most half of the images carry.
 
     Args:
         key: of the permutations.
@@ -57,7 +61,7 @@ def beyond_iou(
     knobs = {"num_draws": num_draws, "min_images": min_images}
     return BeyondIoU(
         metrics.formulas(first, masks, categories, **knobs),
-        metrics.precision_null(second, pooled, present, source_id=masks.source_id, **knobs),
+        metrics.precision_null(second, pooled, present, source_id=masks.source_id, max_share=MAX_SHARE, **knobs),
     )
 
 
@@ -128,7 +132,7 @@ def beyond_columns(arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> tu
         report.Column(
             "ranks first",
             [str(names[number]) if number else None for number in best["concept"]],
-            note="The concept whose images the unit's maximum ranks first, by the lift of its average precision.",
+            note="The concept, of those that at most half of the images carry, whose images the unit's maximum ranks first.",
         ),
         report.Column(
             "AP", np.where(ranked, best["average_precision"], np.nan), note="Average precision of that ranking.", decimals=3

@@ -214,9 +214,9 @@ def _beyond(results: Results) -> report.Table:
     caption = (
         "Means over the units on real images. A formula joins two concepts by and, or, and not; a longer one fits any mask "
         "better, so that its gain in IoU stands beside that of the same search in permuted label maps. Average precision is of "
-        "ranking images by the unit's maximum; its lift over the share of images that carry the concept is 0 at random, 1 at "
-        "best, and the best over all concepts lies above 0 by chance. Brackets hold 95 % of the permutations; units above "
-        "chance survive a false discovery rate of 5 %."
+        "ranking images by the unit's maximum, for concepts that at most half of them carry; its lift over the share of images "
+        "that carry one is 0 at random, 1 at best, and the best over all concepts lies above 0 by chance. Brackets hold 95 % "
+        "of the permutations; units above chance survive a false discovery rate of 5 %."
     )
     return report.Table("Beyond one concept by IoU", columns, tuple(rows), caption=caption)
 

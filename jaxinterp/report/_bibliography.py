@@ -96,6 +96,13 @@ _ENTRIES = {
   pages   = {39--41},
   year    = {1995}
 }""",
+    "mu2020": """@inproceedings{mu2020,
+  author    = {Jesse Mu and Jacob Andreas},
+  title     = {Compositional Explanations of Neurons},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year      = {2020},
+  note      = {arXiv:2006.14032}
+}""",
     "russakovsky2015": """@article{russakovsky2015,
   author  = {Olga Russakovsky and Jia Deng and Hao Su and Jonathan Krause and Sanjeev Satheesh and Sean Ma and
              Zhiheng Huang and Andrej Karpathy and Aditya Khosla and Michael Bernstein and Alexander C. Berg and Li Fei-Fei},

@@ -27,6 +27,11 @@ highest IoU where that exceeds {iou_threshold}. Concepts that fewer than {min_im
 stands beside that of label maps permuted between images ({num_null_draws} permutations); where single units are named, the
 false discovery rate is held at 5 % [benjamini1995].
 """
+_BEYOND = """
+Beside the single concept stand the formula of two concepts, joined by and, or, and not, of highest IoU [mu2020], and the
+concept, of those that at most half of the images carry, for which a unit's maximum ranks images with the highest lift in
+average precision; each beside the same search with label maps permuted between images ({num_formula_draws} permutations).
+"""
 _PERTURBED = """
 Adversarial versions of the images were made against {models} by ensemble optimization [dong2017; dong2022]: lambda d(x, x*)
 plus the {mean}cross-entropy towards the least likely class was minimised by Adam [kingma2015] ({num_steps} steps of {step},
@@ -128,6 +133,7 @@ def dissection_paragraph(
     iou_threshold: float = 0.04,
     min_images: int = 10,
     num_null_draws: int = 100,
+    num_formula_draws: int = 0,
     num_steps: int | None = None,
     step_size: float | int | None = None,
     distance_weight: float | int | None = None,
@@ -141,6 +147,7 @@ def dissection_paragraph(
         iou_threshold: least IoU of a detector.
         min_images: concepts that fewer images carry are left out.
         num_null_draws: permutations of the label maps.
+        num_formula_draws: the same for formulas and average precision; 0 where there are none.
         num_steps: iterations of Adam of the attack on the images; None where they were not attacked.
         step_size: of Adam, images in [0, 1].
         distance_weight: lambda, the weight of the mean squared distance.
@@ -161,6 +168,8 @@ def dissection_paragraph(
         min_images=min_images,
         num_null_draws=num_null_draws,
     )
+    if num_formula_draws:
+        concepts += _BEYOND.format(num_formula_draws=num_formula_draws)
     if num_steps is None and step_size is None and distance_weight is None:
         return " ".join(concepts.split())
     if num_steps is None or step_size is None or distance_weight is None:

@@ -76,6 +76,8 @@ def test_the_best_concept_is_that_of_highest_lift():
     precision = average_precision_score(present[:, 2], values[:, 1])
     assert found.average_precision[1] == pytest.approx(precision)
     assert found.lift[1] == pytest.approx((precision - share) / (1 - share))
+    rare = precise_concepts(_histogram(values, present, histogram_edges(values, num_bins=60)), max_share=share - 0.01)
+    assert rare.concept[1] != 2 and rare.eligible < found.eligible and (rare.prevalence <= share - 0.01).all()
 
 
 def test_the_null_of_average_precision():

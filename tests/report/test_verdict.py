@@ -112,6 +112,14 @@ def test_the_methods_paragraph_cites_only_what_was_used() -> None:
         report.methods_paragraph(["A"], "images", **common, epsilon=8 / 255)
 
 
+def test_the_paragraph_of_a_dissection_cites_formulas_where_there_are_some() -> None:
+    plain = report.dissection_paragraph(["A"], "images")
+    further = report.dissection_paragraph(["A"], "images", num_formula_draws=20)
+    assert "20 permutations" in further and "  " not in further
+    assert set(report.citations(further)) - set(report.citations(plain)) == {"mu2020"}
+    assert "arXiv:2006.14032" in report.bibliography(["mu2020"])
+
+
 def test_paragraphs_of_gates_and_of_depth_cite_what_they_rest_on() -> None:
     gates = report.gates_paragraph(num_images=1000, num_steps=60, regulariser_weight=1e-3, density=0.2)
     assert "1,000 held-out images" in gates and "60 steps" in gates and "exceeds 0.2 of its size" in gates
