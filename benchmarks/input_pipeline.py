@@ -40,6 +40,8 @@ def photographs(folder: pathlib.Path, size: int) -> Any:
     from jaxinterp import data
 
     files = tuple(sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES))
+    if not files:
+        raise SystemExit(f"expected JPEG files in {folder}, found none; name a folder of photographs.")
     same = (0,) * len(files)
     return data.ImageFolder(
         files=files,
