@@ -8,6 +8,8 @@ import resource
 import subprocess
 from typing import Any
 
+import numpy as np
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -37,6 +39,11 @@ def place() -> dict[str, Any]:
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "versions": {"jax": jax.__version__},
     }
+
+
+def quartiles(values: Any) -> list[float]:
+    """Of some figures, to three decimals."""
+    return [round(float(q), 3) for q in np.quantile(values, [0.25, 0.5, 0.75])]
 
 
 def path(name: str) -> pathlib.Path:

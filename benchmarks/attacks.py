@@ -72,14 +72,15 @@ def measure(attack: str, settings: dict[str, Any], load: Any, peer: Any, *, roun
     cpu = {form: [each.cpu_seconds for each in of] for form, of in taken.items()}
     asked = {form: [each.made.asked / count for each in of] for form, of in taken.items()}
     # Rounds differ in their seeds, and so in how many questions it took: what a question costs is of all rounds.
-    cost = {form: [sum(cpu[form]) / sum(asked[form])] for form in runs}
+    cost = {form: sum(cpu[form]) / sum(asked[form]) for form in runs}
+    pairs = {f"{form} to {other}": (form, other) for other in theirs for form in mine}
     row: dict[str, Any] = {"benchmark": "attacks", "attack": attack, "settings": settings, "rounds": rounds}
     row["images_per_second"] = {
         form: [round(count / float(q), 2) for q in np.quantile(spent, [0.75, 0.5, 0.25])] for form, spent in seconds.items()
     }
     for name, spent in (("ratio", seconds), ("cpu_ratio", cpu)):
-        row[name] = _ratios(spent, mine, theirs)
-    row["cpu_ratio_per_evaluation"] = {pair: found[1] for pair, found in _ratios(cost, mine, theirs).items()}
+        row[name] = {pair: _rows.quartiles(np.divide(spent[other], spent[form])) for pair, (form, other) in pairs.items()}
+    row["cpu_ratio_per_evaluation"] = {pair: round(cost[other] / cost[form], 3) for pair, (form, other) in pairs.items()}
     row["compile_seconds"] = {form: round(first[form].seconds - min(seconds[form]), 2) for form in mine}
     row["scores"] = {form: _workload.score(attack, first[form].made.images, load) for form in runs}
     row["evaluations"] = {form: [round(value, 2) for value in values] for form, values in asked.items()}
@@ -90,15 +91,6 @@ def _timed(run: _workload.Form, seed: int) -> Taken:
     start, before = time.perf_counter(), time.process_time()
     made = run(seed)
     return Taken(time.perf_counter() - start, time.process_time() - before, made)
-
-
-def _ratios(spent: dict[str, list[float]], mine: Any, theirs: Any) -> dict[str, list[float]]:
-    """Quartiles over the rounds of theirs over ours."""
-    return {f"{form} to {other}": _quartiles(np.divide(spent[other], spent[form])) for other in theirs for form in mine}
-
-
-def _quartiles(values: np.ndarray) -> list[float]:
-    return [round(float(q), 3) for q in np.quantile(values, [0.25, 0.5, 0.75])]
 
 
 def _about(known: argparse.Namespace, load: Any, peer: Any) -> dict[str, Any]:

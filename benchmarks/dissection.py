@@ -185,12 +185,12 @@ def measure(known: argparse.Namespace, scratch: pathlib.Path) -> dict[str, Any]:
     table = {step: np.asarray([taken[step] for taken in rounds]) for step in rounds[0]}
     row: dict[str, Any] = {"benchmark": "dissection", "network": known.network, "layer": ours.layer.name}
     row |= {"images": count, "concepts": len(ours.source.concepts.names) - 1, "label_size": LABEL_SIZE, "rounds": known.rounds}
-    row["images_per_second"] = {step: _quartiles(count / spent) for step, spent in table.items() if step != "fixed"}
+    row["images_per_second"] = {step: _rows.quartiles(count / spent) for step, spent in table.items() if step != "fixed"}
     if known.against:
         pairs = {"passes": "lite", "kept": "lite", "tally": "lite tally", "tally in memory": "lite tally in memory"}
         pairs["tally cpu"] = "lite tally cpu"
         pairs |= {"thresholds": "lite thresholds", "forward": "lite features"}
-        row["ratio"] = {f"{mine} to {other}": _quartiles(table[other] / table[mine]) for mine, other in pairs.items()}
+        row["ratio"] = {f"{mine} to {other}": _rows.quartiles(table[other] / table[mine]) for mine, other in pairs.items()}
     forms = [form for form in ("passes", "kept", "lite") if form in table]
     fixed = {"passes": float(np.median(table["fixed"])), "kept": float(np.median(table["fixed"])), "lite": 0.0}
     row["fixed_seconds"] = round(fixed["kept"], 2)
@@ -235,10 +235,6 @@ def memory(known: argparse.Namespace) -> dict[str, Any]:
 def _resident() -> float:
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
-
-
-def _quartiles(values: np.ndarray) -> list[float]:
-    return [round(float(q), 3) for q in np.quantile(values, [0.25, 0.5, 0.75])]
 
 
 def _about(known: argparse.Namespace) -> dict[str, Any]:

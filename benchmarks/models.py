@@ -107,7 +107,6 @@ def _wait(torch: Any, device: str) -> None:
 
 def measure(name: str, *, batch: int, rounds: int, devices: int, against: str | None) -> dict[str, Any]:
     """One row: images a second of every form, as quartiles, and what compiling took."""
-
     runs, size = jax_forms(name, batch, devices)
     if against == "torch":
         runs |= torch_forms(name, batch, size)

@@ -24,7 +24,7 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+SHARED = ROOT.parent / "shared"
 """Real images, weights and masks, where they are; tests that need them are skipped elsewhere."""
 
 warnings.filterwarnings("ignore", category=DeprecationWarning, module="tensorflow_datasets")

@@ -14,7 +14,6 @@ from jaxinterp._base import Model, Statistic
 from jaxinterp.activations import MaskSet, Tally, TopK
 from jaxinterp.data import Source
 from jaxinterp.pipelines._beyond_iou import BeyondIoU, beyond_iou
-from jaxinterp.pipelines._context import evenly
 from jaxinterp.pipelines._dissection_settings import Dissection
 from jaxinterp.pipelines._passes import fold, renumbered
 
@@ -129,7 +128,7 @@ def dissect_layers(
                 num_draws=settings.num_formula_draws,
                 min_images=settings.min_images,
             )
-            if settings.num_formula_draws
+            if pooled is not None
             else None,
         )
     return results
@@ -175,29 +174,36 @@ class _Passes:
         """The overlaps of every layer, in one pass."""
         return self._named(self._fold(tuple(self._tallies(thresholds)), "overlaps", read_concepts=True))
 
-    def sample(self, name: str, thresholds: Float32[np.ndarray, " u"]) -> tuple[MaskSet, Float32[np.ndarray, "n u"]]:
-        """Masks, label maps and maxima of the sample on which the null is counted; images are named by their place in it."""
-        chosen, layer = evenly(self.settings.num_null_images, len(self.source)), self.model.layer(name)
+    def sample(self, name: str, thresholds: Float32[np.ndarray, " u"]) -> tuple[MaskSet, Float32[np.ndarray, "n u"] | None]:
+        """Masks and label maps of the sample on which the null is counted, and maxima where they are asked for.
+
+        Images are named by their place in the sample.
+        """
+        sample, layer = data.spread(self.source, self.settings.num_null_images), self.model.layer(name)
         masks = activations.masks(
             layer,
             thresholds=thresholds,
-            num_images=len(chosen),
+            num_images=len(sample),
             label_layers=self.label_layers,
             label_size=self.settings.null_label_size or max(1, self.label_size // 2),
             image_size=self.source.image_size,
             anchor=self.settings.anchor,
         )
-        pooled = activations.pooled(name, num_units=layer.shape[2], num_images=len(chosen))
+        further = (
+            (activations.pooled(name, num_units=layer.shape[2], num_images=len(sample)),)
+            if self.settings.num_formula_draws
+            else ()
+        )
         found = fold(
             self.model,
             (name,),
-            renumbered(data.subset(self.source, chosen.tolist())),
-            (masks, pooled),
+            renumbered(sample),
+            (masks, *further),
             mesh=self.mesh,
             batch_size=self.batch_size,
             title=f"{self.title} {name} null",
         )
-        return found[0], found[1]
+        return found[0], found[1] if further else None
 
     def _tallies(self, thresholds: Thresholds) -> list[Statistic]:
         return [

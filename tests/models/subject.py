@@ -8,13 +8,13 @@ import numpy as np
 
 from jaxinterp import Model, models
 from jaxinterp.models._files._layout import AXES_IN, torchvision_shapes, torchvision_state, walk
+from tests import quick
 from tests.models import recipe
 
 _QUICK = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_cpu_parallel_codegen_split_count": 1,
+    **quick.SWITCHES,
 }
 """Compiles three times as fast; convolutions are library calls and run as fast as ever."""
 
