@@ -43,6 +43,7 @@ UNITS = (
     Quantity("r1", "r1"),
     Quantity("r2", "r2"),
     Quantity("success", "attacks that succeed", True),
+    Quantity("distortion", "RMS distortion, /255"),
     Quantity("detectors", "dissection ratio", True),
     Quantity("detectors_null", "the same by chance", True),
     Quantity("mis", "MIS"),
@@ -62,7 +63,7 @@ def figures_of(run: Run) -> dict[str, float]:
     """The figures of the one network of a finished study, of the stages that it has.
 
     Accuracies are over the held-out images that are attacked. LC, CS1 and CS2 are means over the units that answer to all of
-    their top images, r1 and r2 means over all adversarial images.
+    their top images, r1, r2 and the distortion means over all adversarial images.
 
     Args:
         run: of a study with one member.
@@ -78,6 +79,8 @@ def figures_of(run: Run) -> dict[str, float]:
     if run.workdir.finished(f"robustness.{NORMAL}"):
         values, _ = run.workdir.load(f"robustness.{NORMAL}")
         found["standard"] = values["cards"][member.name]["robust_accuracy"]["estimate"]
+    if run.workdir.finished(f"generate.{NORMAL}"):
+        found["distortion"] = 255 * float(run.workdir.load(f"generate.{NORMAL}")[1]["rms"].mean())
     if run.workdir.finished(f"consistency.{NORMAL}"):
         found |= _consistency(run, member.name)
     found |= _dissection(run, member.name, member.layer)

@@ -12,6 +12,7 @@ from jaxinterp import _mesh, metrics, models, pipelines, report
 from jaxinterp.cli import main
 from jaxinterp.pipelines._context import Run
 from jaxinterp.pipelines._exhibits_comparison import comparison_page
+from jaxinterp.pipelines._identity import describe
 from jaxinterp.pipelines._quantities import ACCURACIES, UNITS
 from tests.attacks.toys import conv_model
 from tests.pipelines.compared import compared
@@ -41,7 +42,7 @@ def test_every_network_has_its_folders_and_figures(done):
         folder = done / "networks" / f"{name}-1"
         assert (folder / "train" / "index.html").exists() and (folder / "units" / "index.html").exists()
         found = figures(done, name, 1)
-        assert {"clean", "fgsm", "pgd", "success", "r1"} <= set(found) and set(found) - known == {"weight norm"}
+        assert {"clean", "fgsm", "pgd", "success", "distortion", "r1"} <= set(found) and set(found) - known == {"weight norm"}
     page = (done / "index.html").read_text()
     assert "networks/normal-1/units/index.html" in page and "Differences to normal" in page
 
@@ -135,6 +136,13 @@ def test_the_recipe_of_cifar_builds_what_it_says():
     study = built.contenders[-1].study(3, "trained.safetensors")
     assert study.robustness is not None and study.robustness.epsilon == 4 / 255 and study.seed == 3
 
+    matched = recipe(images="somewhere", weights="somewhere.npz", contenders="matched", seeds=(3,), trained="before")
+    assert isinstance(matched, pipelines.Comparison)
+    files = {one.name: one.weights(3) for one in matched.contenders if one.weights is not None}
+    assert files["normal, attacked as hard"] == files["normal"] == "before/networks/normal-3/train/weights/network.safetensors"
+    weights = {one.name: describe(one.study(3, "file"))["attack"]["closure"]["distance_weight"] for one in matched.contenders}
+    assert weights == {"normal": 2e4, "normal, attacked as hard": 1e3, "consistent": 1e3}
+
 
 def test_the_recipe_of_neighbours_builds_what_it_says():
     from jaxinterp.cli._recipe import load_recipe
@@ -151,12 +159,15 @@ def test_the_recipe_of_neighbours_builds_what_it_says():
     assert isinstance(short, pipelines.Comparison) and len(short.contenders) == 2
 
 
-def test_the_recipe_of_gates_measures_localisation():
+@pytest.mark.parametrize("contenders", ["objectives", "gates"])
+def test_the_recipe_of_the_world_builds_what_it_says(contenders):
     from jaxinterp.cli._recipe import load_recipe
 
-    built = load_recipe(str(CONFIGS / "class_specific.py"))(seeds=(1,), num_steps=30)
+    built = load_recipe(str(CONFIGS / "world_comparison.py"))(contenders=contenders, seeds=(1,), num_steps=30)
     assert isinstance(built, pipelines.Comparison)
+    assert built.contenders[0].name == built.against == "normal"
     for contender in built.contenders:
         assert contender.fit is not None and contender.fit(1).num_steps == 30
         study = contender.study(1, "trained.safetensors")
-        assert study.gates is not None and study.gates.category == "object" and study.seed == 1
+        assert study.seed == 1 and (study.gates is not None) == (contenders == "gates")
+        assert study.gates is None or study.gates.category == "object"
