@@ -4,10 +4,13 @@
         [--broden FOLDER] [--weights FILE] [--devices 2] [--memory 60000]
 
 A network's last convolution at 224 px, label maps of 112 x 112. Without `--broden` the set is random and as dense as Broden
-(`_broden_like.py`), written to disk and read back by both sides. Two forms:
+(`_broden_like.py`), written to disk and read back by both sides. Forms:
 
     passes   three passes over the images, each with its own forward pass: nothing is kept
     kept     one forward pass; maps (float32) and label maps lie in a file, over which thresholds and tally then run
+    whole, anew and whole, kept
+             `pipelines.dissect_layers` without and with a folder for its maps, null and intervals on four images; label maps are
+             read from the set anew in its last pass
 
 NetDissect-Lite keeps maps too, as float64. Its steps run unmodified in a process of its own (`_lite.py`); it wants the packages
 of .ci/peers/requirements.txt beside jaxinterp. Rounds go through both sides in turn, so that what else the machine does falls
@@ -41,7 +44,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinterp import Batch, _mesh, activations, data, models
+from jaxinterp import Batch, _mesh, activations, data, models, pipelines
 
 BRODEN = 63_305
 LABEL_SIZE = 112
@@ -113,6 +116,23 @@ class Ours:
         self.over(self.tally(thresholds), self.with_maps(concepts=True))
         return time.perf_counter() - start
 
+    def whole(self, scratch: pathlib.Path | None) -> float:
+        """Seconds of the library's own function."""
+        sizes: dict[str, Any] = {"label_size": LABEL_SIZE, "batch_size": self.batch_size}
+        least: dict[str, Any] = {"num_null_draws": 5, "num_null_images": 4, "num_bootstrap_draws": 2}
+        settings = pipelines.Dissection(lambda: self.source, **sizes, **least)
+        start = time.perf_counter()
+        pipelines.dissect_layers(
+            jax.random.key(0),
+            self.model,
+            self.source,
+            layers=(self.layer.name,),
+            settings=settings,
+            mesh=self.mesh,
+            scratch=scratch,
+        )
+        return time.perf_counter() - start
+
     def kept(self, scratch: pathlib.Path) -> dict[str, float]:
         """Seconds of the steps of the form that keeps maps and label maps in files."""
         clock = [time.perf_counter()]
@@ -171,10 +191,12 @@ def measure(known: argparse.Namespace, scratch: pathlib.Path) -> dict[str, Any]:
     first = time.perf_counter()
     ours.passes()
     ours.kept(scratch)
+    ours.whole(scratch)
     compiled = time.perf_counter() - first
     rounds: list[dict[str, float]] = []
     for _ in range(known.rounds):
         taken = {"passes": ours.passes()} | ours.kept(scratch)
+        taken |= {"whole, anew": ours.whole(None), "whole, kept": ours.whole(scratch)}
         taken["kept"] = sum(taken[step] for step in ("forward", "thresholds", "tally"))
         if known.against:
             found = theirs(known, folder)
@@ -186,11 +208,13 @@ def measure(known: argparse.Namespace, scratch: pathlib.Path) -> dict[str, Any]:
     row: dict[str, Any] = {"benchmark": "dissection", "network": known.network, "layer": ours.layer.name}
     row |= {"images": count, "concepts": len(ours.source.concepts.names) - 1, "label_size": LABEL_SIZE, "rounds": known.rounds}
     row["images_per_second"] = {step: _rows.quartiles(count / spent) for step, spent in table.items() if step != "fixed"}
+    row["ratio"] = {"whole, kept to whole, anew": _rows.quartiles(table["whole, anew"] / table["whole, kept"])}
     if known.against:
         pairs = {"passes": "lite", "kept": "lite", "tally": "lite tally", "tally in memory": "lite tally in memory"}
         pairs["tally cpu"] = "lite tally cpu"
         pairs |= {"thresholds": "lite thresholds", "forward": "lite features"}
-        row["ratio"] = {f"{mine} to {other}": _rows.quartiles(table[other] / table[mine]) for mine, other in pairs.items()}
+        pairs["whole, kept"] = "lite"
+        row["ratio"] |= {f"{mine} to {other}": _rows.quartiles(table[other] / table[mine]) for mine, other in pairs.items()}
     forms = [form for form in ("passes", "kept", "lite") if form in table]
     fixed = {"passes": float(np.median(table["fixed"])), "kept": float(np.median(table["fixed"])), "lite": 0.0}
     row["fixed_seconds"] = round(fixed["kept"], 2)

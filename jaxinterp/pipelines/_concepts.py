@@ -63,7 +63,7 @@ def _dissect_member(
     title: str,
 ) -> tuple[dict[str, Any], Arrays]:
     found: dict[str, dict[str, LayerDissection]] = {}
-    knobs: dict[str, Any] = {"layers": layers, "mesh": run.mesh}
+    knobs: dict[str, Any] = {"layers": layers, "mesh": run.mesh, "scratch": run.workdir.path}
     for fold, (name, source) in enumerate(sets.items()):
         thresholds = {layer: one.thresholds for layer, one in found[REAL].items()} if found else None
         key = run.key(_FOLD, number, fold)

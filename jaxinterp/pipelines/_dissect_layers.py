@@ -1,6 +1,10 @@
 """Dissection of several layers of a network at once over a source with concept labels, in passes of bounded memory."""
 
-from collections.abc import Mapping
+import contextlib
+import math
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +19,8 @@ from jaxinterp.activations import MaskSet, Tally, TopK
 from jaxinterp.data import Source
 from jaxinterp.pipelines._beyond_iou import BeyondIoU, beyond_iou
 from jaxinterp.pipelines._dissection_settings import Dissection
-from jaxinterp.pipelines._passes import fold, renumbered
+from jaxinterp.pipelines._kept_maps import KeptMaps, kept_maps
+from jaxinterp.pipelines._passes import computed, fold, renumbered
 
 _BEYOND = 1
 """Folded into a layer's key for what goes beyond one concept."""
@@ -59,14 +64,15 @@ def dissect_layers(
     settings: Dissection,
     thresholds: Thresholds | None = None,
     mesh: Mesh | None = None,
+    scratch: pathlib.Path | None = None,
     title: str = "dissect",
 ) -> dict[str, LayerDissection]:
     """What the units of some layers answer to, over a source with concept labels.
 
     Three passes serve all layers: two count the exact thresholds, the first of them keeps the top images (and counts the
     overlaps at thresholds that are given), the third counts the overlaps. A fourth goes over the sample of the null, layer by
-    layer. Memory does not grow with the number of images,
-    only with that of the sample.
+    layer. Memory does not grow with the number of images, only with that of the sample. Given a folder for the maps, the
+    network runs in the first pass alone; the figures are the same.
 
     Args:
         key: of the permutations behind the null, and of the resamples.
@@ -76,6 +82,7 @@ def dissect_layers(
         settings: quantile, anchor, sizes, draws. Its `source`, `layers`, `num_images` and `adversarial` are not looked at.
         thresholds: T_k of every layer from another set of images; None for those of these images.
         mesh: the devices; all of them by default.
+        scratch: a folder in which maps are kept between passes, see `settings.max_kept_bytes`; None computes them anew.
         title: of the progress bars.
 
     Returns:
@@ -90,12 +97,17 @@ def dissect_layers(
         Interpretability of Deep Visual Representations", 2017, section 2.
     """
     found = _Passes(model, source, layers, settings, mesh or _mesh.data_mesh(), title)
+    with found.keeping(scratch):
+        return _dissected(key, found, settings, thresholds)
+
+
+def _dissected(key: Array, found: "_Passes", settings: Dissection, thresholds: Thresholds | None) -> dict[str, LayerDissection]:
     top, given, own = found.thresholds(thresholds)
     tallies = found.tallies(own)
     known = own if thresholds is None else thresholds
     knobs = {"threshold": settings.iou_threshold, "min_images": settings.min_images}
     results = {}
-    for number, layer in enumerate(layers):
+    for number, layer in enumerate(layer.name for layer in found.layers):
         (masks, pooled), key_of_layer = found.sample(layer, known[layer]), jax.random.fold_in(key, number)
         tally = given.get(layer, tallies[layer])
         results[layer] = LayerDissection(
@@ -154,6 +166,18 @@ class _Passes:
         self.label_layers = example.shape[2]
         self.batch_size = -(-settings.batch_size // mesh.size) * mesh.size
         self.num_top = min(settings.num_top, len(source))
+        self.kept: KeptMaps | None = None
+
+    @contextlib.contextmanager
+    def keeping(self, folder: pathlib.Path | None) -> Iterator[None]:
+        """While it lasts, the maps of the first pass serve the others, where there is a folder with room for them."""
+        size = 4 * len(self.source) * sum(math.prod(layer.shape) for layer in self.layers)
+        if folder is None or size > min(self.settings.max_kept_bytes, shutil.disk_usage(folder).free / 2):
+            yield
+            return
+        with kept_maps(folder, [layer.name for layer in self.layers], len(self.source)) as self.kept:
+            yield
+        self.kept = None
 
     def thresholds(self, given: Thresholds | None) -> tuple[dict[str, TopK], dict[str, Tally], Thresholds]:
         """The top images, the overlaps at given thresholds, and the thresholds of these images, in two passes."""
@@ -163,7 +187,7 @@ class _Passes:
             for layer in self.layers
         ]
         tallies = self._tallies(given) if given is not None else []
-        found = self._fold((*coarse, *top, *tallies), "thresholds 1/2", read_concepts=bool(tallies))
+        found = self._fold((*coarse, *top, *tallies), "thresholds 1/2", read_concepts=bool(tallies), first=True)
         count = len(self.layers)
         high = found[:count]
         fine = [activations.quantile_fine(layer.name, one) for layer, one in zip(self.layers, high, strict=True)]
@@ -202,6 +226,7 @@ class _Passes:
             mesh=self.mesh,
             batch_size=self.batch_size,
             title=f"{self.title} {name} null",
+            maps=self.kept.reading((name,), sample.indices, self.batch_size) if self.kept else None,
         )
         return found[0], found[1] if further else None
 
@@ -222,14 +247,22 @@ class _Passes:
     def _named(self, results: tuple[Any, ...]) -> dict[str, Any]:
         return {layer.name: result for layer, result in zip(self.layers, results, strict=True)}
 
-    def _fold(self, statistics: tuple[Statistic, ...], what: str, *, read_concepts: bool = False) -> tuple[Any, ...]:
+    def _fold(
+        self, statistics: tuple[Statistic, ...], what: str, *, read_concepts: bool = False, first: bool = False
+    ) -> tuple[Any, ...]:
+        names = tuple(layer.name for layer in self.layers)
+        maps = None
+        if self.kept:
+            every = range(len(self.source))
+            maps = self.kept.keeping(computed(self.model, names)) if first else self.kept.reading(names, every, self.batch_size)
         return fold(
             self.model,
-            tuple(layer.name for layer in self.layers),
+            names,
             self.source,
             statistics,
             mesh=self.mesh,
             batch_size=self.batch_size,
             title=f"{self.title} {what}",
             read_concepts=read_concepts,
+            maps=maps,
         )

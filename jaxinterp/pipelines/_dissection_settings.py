@@ -34,6 +34,9 @@ class Dissection:
         num_top: images that are kept of each unit, those it answers to most.
         class_names: what people call the networks' classes, for captions; none are needed.
         batch_size: images in a batch, over all devices.
+        max_kept_bytes: maps are kept in files between the passes, so that the network runs once and not four times, where the
+            float32 maps of a network's layers on all images take no more than this and no more than half of what is free on
+            the disk of the work directory; 0 computes them anew. The figures are the same.
 
     Raises:
         ValueError: a number below 1, a quantile or an IoU that cannot be one.
@@ -57,6 +60,7 @@ class Dissection:
     num_top: int = 12
     class_names: tuple[str, ...] = ()
     batch_size: int = 32
+    max_kept_bytes: int = 8 * 2**30
 
     def __post_init__(self) -> None:
         for name in ("num_null_draws", "num_null_images", "num_top", "batch_size", "min_images"):
@@ -70,6 +74,8 @@ class Dissection:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"expected {name} of at least 1, got {value}; leave it out for the default.")
+        if self.max_kept_bytes < 0:
+            raise ValueError(f"expected max_kept_bytes of at least 0, got {self.max_kept_bytes}; write 0 to keep none.")
         if not 0 < self.quantile < 1:
             raise ValueError(f"expected 0 < quantile < 1, got {self.quantile}; write 0.005 for the top half per cent.")
         if not 0 <= self.iou_threshold < 1:

@@ -108,6 +108,7 @@ def _read(
         layers=layers,
         settings=dataclasses.replace(factors.dissection, num_formula_draws=0),
         mesh=mesh,
+        scratch=workdir.path,
         title=f"dissect {condition.name}",
     )
     values: dict[str, Any] = {"num_steps": step, "num_images": len(concepts), "layers": {}}

@@ -17,6 +17,7 @@ from jaxinterp._base import Activations, Batch, Model, Statistic
 from jaxinterp._mesh import AXIS
 from jaxinterp.data import Example, Source
 from jaxinterp.pipelines._context import Run, progress
+from jaxinterp.pipelines._kept_maps import Maps
 
 
 class Outputs(NamedTuple):
@@ -145,6 +146,7 @@ def fold(
     batch_size: int,
     title: str,
     read_concepts: bool = True,
+    maps: Maps | None = None,
 ) -> tuple[Any, ...]:
     """One pass over a source: the results of some statistics of some layers.
 
@@ -159,23 +161,30 @@ def fold(
         batch_size: images in a batch; the devices divide it.
         title: of the progress bar.
         read_concepts: read the concept maps, where the source has them.
+        maps: where the activations come from, in place of the model.
 
     Returns:
         What each statistic computes.
     """
+    found = maps or computed(model, layers)
     update = _update(tuple(statistic.update for statistic in statistics), mesh)
     states = jax.jit(_initial, static_argnums=(0, 1), out_shardings=jax.NamedSharding(mesh, PartitionSpec(AXIS)))(
         tuple(statistic.init for statistic in statistics), mesh.size
     )
     read = data.batches(source, batch_size=batch_size, read_concepts=read_concepts and source.concepts is not None)
-    for host_batch in progress(read, title=title, total=-(-len(source) // batch_size)):
+    for number, host_batch in enumerate(progress(read, title=title, total=-(-len(source) // batch_size))):
         batch = jax.device_put(host_batch, _mesh.sharded(mesh))
-        states = update(states, batch, maps_of(model, layers, batch.image))
+        states = update(states, batch, jax.device_put(found(number, batch), _mesh.sharded(mesh)))
     results = []
     for statistic, state in zip(statistics, states, strict=True):
         shards = [jax.tree.map(lambda leaf, i=i: leaf[i], jax.device_get(state)) for i in range(mesh.size)]
         results.append(statistic.compute(functools.reduce(jax.jit(statistic.merge), shards)))
     return tuple(results)
+
+
+def computed(model: Model, layers: tuple[str, ...]) -> Maps:
+    """The activations that a model has, for `fold`."""
+    return lambda _, batch: maps_of(model, layers, batch.image)
 
 
 def outputs(run: Run, model: Model, layer: str, source: Source, *, title: str) -> Outputs:

@@ -12,7 +12,7 @@ import pytest
 
 from jaxinterp import _mesh, activations, data, metrics, models, pipelines
 from jaxinterp.cli import main
-from jaxinterp.pipelines import _concepts
+from jaxinterp.pipelines import _concepts, _passes
 from jaxinterp.pipelines._concept_sets import concept_images, noise_control
 from jaxinterp.pipelines._galleries import _masks
 from jaxinterp.pipelines._workdir import below
@@ -30,7 +30,7 @@ def settings(**knobs: Any) -> pipelines.Dissection:
 
 
 def dissect(layers=("conv3", "conv5"), **knobs: Any) -> dict[str, pipelines.LayerDissection]:
-    options = {name: knobs.pop(name) for name in ("thresholds", "mesh") if name in knobs}
+    options = {name: knobs.pop(name) for name in ("thresholds", "mesh", "scratch") if name in knobs}
     return pipelines.dissect_layers(
         KEY, models.small_alexnet(), WORLD, layers=layers, settings=settings(**knobs), **{"mesh": _mesh.data_mesh(1), **options}
     )
@@ -63,6 +63,54 @@ def test_layers_and_devices_do_not_matter(found):
     assert difference <= 2, "float32 sums differ with the number of devices, a pixel on the threshold may too"
     assert np.array_equal(again.tally.label_area, found["conv5"].tally.label_area)
     assert found["conv3"].thresholds.shape == (72,)
+
+
+@pytest.fixture
+def forward_passes(monkeypatch):
+    """The batches on which a network ran."""
+    seen: list[int] = []
+    maps_of = _passes.maps_of
+
+    def counted(model, layers, images):
+        seen.append(len(images))
+        return maps_of(model, layers, images)
+
+    monkeypatch.setattr(_passes, "maps_of", counted)
+    return seen
+
+
+@pytest.mark.parametrize("num_devices", [1, 2])
+def test_kept_maps_change_nothing_but_how_often_the_network_runs(tmp_path, forward_passes, num_devices):
+    mesh = _mesh.data_mesh(num_devices)
+    thresholds = {layer: one.thresholds / 2 for layer, one in dissect(mesh=mesh).items()}
+    for given in ({}, {"thresholds": thresholds}):
+        forward_passes.clear()
+        anew = dissect(mesh=mesh, **given)
+        assert len(forward_passes) == 3 * 3 + 2 * 2, "three passes of three batches, and a sample of two for each layer"
+        forward_passes.clear()
+        kept = dissect(mesh=mesh, scratch=tmp_path, **given)
+        assert len(forward_passes) == 3 and not list(tmp_path.iterdir())
+        for ours, theirs in zip(jax.tree.leaves(kept), jax.tree.leaves(anew), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_maps_are_kept_only_up_to_the_limit(tmp_path, forward_passes):
+    shapes = [models.small_alexnet().layer(layer).shape for layer in ("conv3", "conv5")]
+    size = sum(4 * len(WORLD) * int(np.prod(shape)) for shape in shapes)
+    dissect(scratch=tmp_path, max_kept_bytes=size - 1)
+    assert len(forward_passes) == 13
+    forward_passes.clear()
+    dissect(scratch=tmp_path, max_kept_bytes=size)
+    assert len(forward_passes) == 3
+
+
+def test_maps_of_half_precision_are_kept_as_they_are(tmp_path):
+    model = models.with_dtype(models.small_alexnet(), "bfloat16")
+    knobs: dict[str, Any] = {"layers": ("conv5",), "settings": settings(), "mesh": _mesh.data_mesh(1)}
+    anew = pipelines.dissect_layers(KEY, model, WORLD, **knobs)["conv5"]
+    kept = pipelines.dissect_layers(KEY, model, WORLD, scratch=tmp_path, **knobs)["conv5"]
+    np.testing.assert_array_equal(kept.thresholds, anew.thresholds)
+    assert equal(kept.tally, anew.tally)
 
 
 def test_own_thresholds_are_a_second_reading(found):
