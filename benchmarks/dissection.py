@@ -9,7 +9,7 @@ A network's last convolution at 224 px, label maps of 112 x 112. Without `--brod
     passes   three passes over the images, each with its own forward pass: nothing is kept
     kept     one forward pass; maps (float32) and label maps lie in a file, over which thresholds and tally then run
     whole, anew and whole, kept
-             `pipelines.dissect_layers` without and with a folder for its maps, null and intervals on four images; label maps are
+             `pipelines.dissect_layers` without and with a folder for its maps; null and intervals on four images; labels are
              read from the set anew in its last pass
 
 NetDissect-Lite keeps maps too, as float64. Its steps run unmodified in a process of its own (`_lite.py`); it wants the packages

@@ -45,6 +45,7 @@ def world_comparison(
     num_held_out: int = 960,
     num_robustness: int = 240,
     epsilon: float = 4 / 255,
+    divergence_weight: float = 3.0,
     num_null_draws: int = 8,
     gate_rate: float = 10.0,
     num_gate_steps: int = 100,
@@ -68,6 +69,7 @@ def world_comparison(
         num_held_out: on which accuracy and gates are measured.
         num_robustness: how many of these are attacked.
         epsilon: radius of the attacks of training and evaluation, in [0, 1] units.
+        divergence_weight: of TRADES; it rises from 0 over half of the steps, since at once it makes a trained network constant.
         num_null_draws: permutations behind each null of the detector counts.
         gate_rate: learning rate of the gates, in training and of those that are fitted to frozen networks.
         num_gate_steps: in which a gate is fitted; training has a third of its steps less the warm-up.
@@ -79,7 +81,13 @@ def world_comparison(
     objectives = {
         "normal": training.standard(),
         "consistent": training.consistent(attacks.fgsm(epsilon), layer=LAYER, statistics="frozen"),
-        "TRADES": training.trades(epsilon, num_steps=3, step_size=epsilon / 2, statistics="frozen"),
+        "TRADES": training.trades(
+            epsilon,
+            num_steps=3,
+            step_size=epsilon / 2,
+            divergence_weight=optax.linear_schedule(0.0, divergence_weight, num_steps // 2),
+            statistics="frozen",
+        ),
         "class-specific": training.class_specific(gated=gated, density=gate_density),
     }
 

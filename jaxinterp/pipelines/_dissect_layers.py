@@ -265,4 +265,5 @@ class _Passes:
             title=f"{self.title} {what}",
             read_concepts=read_concepts,
             maps=maps,
+            batches=self.kept.batches() if self.kept and not first and not read_concepts else None,
         )

@@ -18,8 +18,11 @@ _CS2_CONTROLS = {
 }
 
 
-def consistency_figure(results: Results, kind: str) -> report.Figure:
-    """CS1 and CS2 against LC with their controls, one panel a network and state."""
+def consistency_figure(results: Results, kind: str) -> tuple[report.Figure, ...]:
+    """CS1 and CS2 against LC with their controls, one panel a network and state.
+
+    None where no network has units to show, such as one whose training collapsed.
+    """
     panels = []
     for phase in results.phases("consistency"):
         values, _ = results.load(f"consistency.{phase}")
@@ -50,6 +53,8 @@ def consistency_figure(results: Results, kind: str) -> report.Figure:
                     note=note,
                 )
             )
+    if not panels:
+        return ()
     name, title = (
         ("consistency", "CS1 and CS2 against LC") if kind == ADVERSARIAL else ("consistency_old", "The same on the old set")
     )
@@ -64,9 +69,8 @@ def consistency_figure(results: Results, kind: str) -> report.Figure:
             "The trained networks on the adversarial images that were made against the normal ones: consistent may only "
             f"mean that those attacks no longer work. {caption}"
         )
-    return report.Figure(
-        name, report.consistency_curves(panels), title, caption=caption, paper="Answers Fig. 8 of arXiv 1708.05493"
-    )
+    png = report.consistency_curves(panels)
+    return (report.Figure(name, png, title, caption=caption, paper="Answers Fig. 8 of arXiv 1708.05493"),)
 
 
 def consistency_section(results: Results) -> report.Section:
@@ -75,7 +79,7 @@ def consistency_section(results: Results) -> report.Section:
     phases = results.phases("consistency")
     values, _ = results.load(f"consistency.{phases[-1]}")
     if any(STALE in values["members"][member.name] for member in results.members):
-        items.append(consistency_figure(results, STALE))
+        items += consistency_figure(results, STALE)
     items += [_ratios(results, "r1"), _ratios(results, "r2"), _ratio_table(results)]
     classes = values["members"][results.members[0].name]["classes"]
     text = (

@@ -29,7 +29,8 @@ class KeptMaps:
     def __init__(self, files: Mapping[str, IO[bytes]], num_images: int) -> None:
         self._files, self._left = files, num_images
         self._rows: dict[str, np.ndarray] = {}
-        self._pending: Mapping[str, Array | np.ndarray] | None = None
+        self._pending: tuple[Batch, Mapping[str, Array | np.ndarray]] | None = None
+        self._batches: list[Batch] = []
 
     def keeping(self, maps: Maps) -> Maps:
         """The same maps, kept as they are made."""
@@ -37,22 +38,29 @@ class KeptMaps:
         def kept(number: int, batch: Batch) -> Mapping[str, Array | np.ndarray]:
             found = maps(number, batch)
             self._flush()
-            self._pending = found
+            self._pending = batch, found
             return found
 
         return kept
 
     def _flush(self) -> None:
         """Writes the batch before: while it is written, the next one is on its way."""
-        pending, self._pending = self._pending, None
-        if pending is None:
+        if self._pending is None:
             return
+        (batch, maps), self._pending = self._pending, None
+        named = {name: np.asarray(getattr(batch, name)) for name in ("label", "target", "id", "source_id", "mask")}
+        self._batches.append(batch._replace(image=np.zeros((len(batch.id), 1, 1, 3), np.float32), extra={}, **named))
         count = 0
         for name, file in self._files.items():
-            rows = np.asarray(pending[name])[: self._left]
+            rows = np.asarray(maps[name])[: self._left]
             count, self._rows[name] = len(rows), rows[:1]
             file.write(rows.tobytes())
         self._left -= count
+
+    def batches(self) -> list[Batch]:
+        """Those of the first pass, without images and concept maps: for passes that need none, which so read nothing else."""
+        self._flush()
+        return self._batches
 
     def reading(self, layers: Sequence[str], indices: Sequence[int], batch_size: int) -> Maps:
         """Kept maps of the images at these positions of the source; a short last batch is filled up with zeros."""

@@ -46,7 +46,7 @@ def build_page(results: Results) -> report.Page:
     if results.has(f"dissect.{NORMAL}"):
         lead.append(_kept(results, "featured", ("dissect", "consistency"), featured_figure))
     if results.has(f"consistency.{NORMAL}"):
-        lead.append(_kept(results, "curves", ("consistency",), lambda found: consistency_figure(found, ADVERSARIAL)))
+        lead += _kept(results, "curves", ("consistency",), lambda found: consistency_figure(found, ADVERSARIAL))
     parts: list[tuple[str, tuple[str, ...], Callable[[Results], report.Section]]] = [
         ("attack", ("generate",), attack_section),
         ("units", ("dissect",), units_section),

@@ -147,6 +147,7 @@ def fold(
     title: str,
     read_concepts: bool = True,
     maps: Maps | None = None,
+    batches: Iterable[Batch] | None = None,
 ) -> tuple[Any, ...]:
     """One pass over a source: the results of some statistics of some layers.
 
@@ -162,6 +163,7 @@ def fold(
         title: of the progress bar.
         read_concepts: read the concept maps, where the source has them.
         maps: where the activations come from, in place of the model.
+        batches: of that size, in place of those read from the source.
 
     Returns:
         What each statistic computes.
@@ -171,7 +173,7 @@ def fold(
     states = jax.jit(_initial, static_argnums=(0, 1), out_shardings=jax.NamedSharding(mesh, PartitionSpec(AXIS)))(
         tuple(statistic.init for statistic in statistics), mesh.size
     )
-    read = data.batches(source, batch_size=batch_size, read_concepts=read_concepts and source.concepts is not None)
+    read = batches or data.batches(source, batch_size=batch_size, read_concepts=read_concepts and source.concepts is not None)
     for number, host_batch in enumerate(progress(read, title=title, total=-(-len(source) // batch_size))):
         batch = jax.device_put(host_batch, _mesh.sharded(mesh))
         states = update(states, batch, jax.device_put(found(number, batch), _mesh.sharded(mesh)))
