@@ -80,7 +80,7 @@ def consistency_section(results: Results) -> report.Section:
     values, _ = results.load(f"consistency.{phases[-1]}")
     if any(STALE in values["members"][member.name] for member in results.members):
         items += consistency_figure(results, STALE)
-    items += [_ratios(results, "r1"), _ratios(results, "r2"), _ratio_table(results)]
+    items += [*_ratios(results, "r1"), *_ratios(results, "r2"), _ratio_table(results)]
     classes = values["members"][results.members[0].name]["classes"]
     text = (
         "LC is the level and consistency of a unit's features: p'Dp over the classes p of its top images, D from shortest "
@@ -146,26 +146,24 @@ def _table(results: Results) -> report.Table:
     return report.Table("LC, CS1 and CS2", columns, tuple(rows), caption=caption, paper="Answers Fig. 8 of arXiv 1708.05493")
 
 
-def _ratios(results: Results, name: str) -> report.Figure:
+def _ratios(results: Results, name: str) -> tuple[report.Figure, ...]:
+    """The histograms of the networks that have ratios: one whose images all have one representation has none."""
     ratios, controls = {}, {}
     for phase in results.phases("consistency"):
         for member in results.members:
             found = results.of(f"consistency.{phase}", member.name)
-            title = results.title(member.name, phase)
-            ratios[title] = found[f"{ADVERSARIAL}/{ALL}/{name}"]
-            controls[title] = found[f"{ADVERSARIAL}/{ALL}/clean_{name}"]
+            title, ratio = results.title(member.name, phase), found[f"{ADVERSARIAL}/{ALL}/{name}"]
+            if np.isfinite(ratio).any():
+                ratios[title], controls[title] = ratio, found[f"{ADVERSARIAL}/{ALL}/clean_{name}"]
+    if not ratios:
+        return ()
     what = "mean distances to the images" if name == "r1" else "distances to the mean"
     caption = (
         f"{name}: {what} of the original class over the same of the target class. "
         "Outline: the clean source images, the control."
     )
-    return report.Figure(
-        name,
-        report.ratio_histogram(ratios, controls=controls, label=name),
-        f"Representation consistency {name}",
-        caption=caption,
-        paper="Answers Fig. 9 of arXiv 1708.05493",
-    )
+    png, title = report.ratio_histogram(ratios, controls=controls, label=name), f"Representation consistency {name}"
+    return (report.Figure(name, png, title, caption=caption, paper="Answers Fig. 9 of arXiv 1708.05493"),)
 
 
 def _ratio_table(results: Results) -> report.Table:

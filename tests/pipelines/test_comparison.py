@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 
+import jax
 import numpy as np
 import optax
 import pytest
@@ -13,7 +14,8 @@ from jaxinterp.cli import main
 from jaxinterp.pipelines._context import Run
 from jaxinterp.pipelines._exhibits_comparison import comparison_page
 from jaxinterp.pipelines._identity import describe
-from jaxinterp.pipelines._quantities import ACCURACIES, UNITS
+from jaxinterp.pipelines._quantities import ACCURACIES, UNITS, figures_of
+from jaxinterp.pipelines._stages import run_study
 from tests.attacks.toys import conv_model
 from tests.pipelines.compared import compared
 
@@ -58,6 +60,17 @@ def test_figures_are_those_of_the_network_that_was_trained(done):
     assert figures(done, "consistent", 1)["pgd"] == (arrays["network/pgd"] < 1).mean()
     _, arrays = run.workdir.load("consistency.normal")
     assert figures(done, "consistent", 1)["r1"] == pytest.approx(np.nanmean(arrays["network/adversarial/all/r1"]))
+
+
+def test_a_network_whose_training_collapsed_is_studied_too(tmp_path):
+    constant = jax.tree.map(np.zeros_like, conv_model(1))
+    models.save(constant, tmp_path / "weights.safetensors")
+    study = compared().contenders[0].study(1, str(tmp_path / "weights.safetensors"))
+    run = Run(study, pipelines.WorkDir(tmp_path / "run"), mesh=_mesh.data_mesh(1))
+    run_study(run, knobs={}, recipe_text="", announce=lambda line: None)
+    found = figures_of(run)
+    assert found["clean"] <= 0.5 and not {"cs1", "cs2", "r1", "r2"} & set(found)
+    assert "Level and consistency" in (tmp_path / "run" / "index.html").read_text()
 
 
 def test_page_holds_means_and_paired_differences(done):
