@@ -120,7 +120,10 @@ def ranks(
     batch_size: int,
     title: str,
 ) -> np.ndarray:
-    """How many classes have a higher logit than the true one, image by image: top-1 is rank 0, top-5 below 5.
+    """How many classes a network prefers to the true one, image by image: top-1 is rank 0, top-5 below 5.
+
+    Of equal logits it prefers the first, as its prediction does, and a logit that is not a number counts as preferred: a
+    network that says the same of all classes is right by chance, and one that diverged never.
 
     Args:
         key: of the attack.
@@ -153,4 +156,5 @@ def _whole(rows: jax.Array, mesh: Mesh) -> jax.Array | np.ndarray:
 def _rank(model: Model, images: jax.Array, labels: jax.Array) -> jax.Array:
     logits, _ = model(images)
     own = jnp.take_along_axis(logits, labels[:, None], axis=1)
-    return jnp.sum(logits > own, axis=1).astype(jnp.int32)
+    before = (logits == own) & (jnp.arange(logits.shape[1])[None] < labels[:, None])
+    return jnp.sum(~(logits <= own) | before, axis=1).astype(jnp.int32)
