@@ -110,6 +110,8 @@ def cifar10_comparison(
             **shared,
         )
 
+    made_by = ABLATION if contenders == "ablation" else OBJECTIVES
+
     def contender(name: str) -> pipelines.Contender:
         objective, hard = MATCHED[name] if contenders == "matched" else (name, False)
         studied = functools.partial(study, hard=hard)
@@ -118,9 +120,9 @@ def cifar10_comparison(
             return pipelines.Contender(
                 name, studied, weights=lambda seed: str(networks / f"{objective}-{seed}" / "train/weights/network.safetensors")
             )
-        return pipelines.Contender(name, studied, fit=functools.partial(fit, (ABLATION | OBJECTIVES)[objective]))
+        return pipelines.Contender(name, studied, fit=functools.partial(fit, made_by[objective]))
 
-    names = {"objectives": OBJECTIVES, "ablation": ABLATION, "matched": MATCHED}[contenders]
+    names = MATCHED if contenders == "matched" else made_by
     made = (
         "Networks of an earlier comparison" if trained else f"{num_steps:,} steps of {batch_size} images from published weights"
     )

@@ -175,7 +175,7 @@ class _Passes:
         if folder is None or size > min(self.settings.max_kept_bytes, shutil.disk_usage(folder).free / 2):
             yield
             return
-        with kept_maps(folder, [layer.name for layer in self.layers], len(self.source)) as self.kept:
+        with kept_maps(folder, [layer.name for layer in self.layers]) as self.kept:
             yield
         self.kept = None
 

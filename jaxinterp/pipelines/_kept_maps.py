@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO
 
+import jax
 import numpy as np
 from jax import Array
 
@@ -23,11 +24,10 @@ class KeptMaps:
 
     Args:
         files: a file for each layer.
-        num_images: of the source.
     """
 
-    def __init__(self, files: Mapping[str, IO[bytes]], num_images: int) -> None:
-        self._files, self._left = files, num_images
+    def __init__(self, files: Mapping[str, IO[bytes]]) -> None:
+        self._files = files
         self._rows: dict[str, np.ndarray] = {}
         self._pending: tuple[Batch, Mapping[str, Array | np.ndarray]] | None = None
         self._batches: list[Batch] = []
@@ -48,17 +48,15 @@ class KeptMaps:
         if self._pending is None:
             return
         (batch, maps), self._pending = self._pending, None
-        named = {name: np.asarray(getattr(batch, name)) for name in ("label", "target", "id", "source_id", "mask")}
-        self._batches.append(batch._replace(image=np.zeros((len(batch.id), 1, 1, 3), np.float32), extra={}, **named))
-        count = 0
+        plain = jax.device_get(batch._replace(image=batch.image[:, :1, :1], extra={}))
+        self._batches.append(plain)
         for name, file in self._files.items():
-            rows = np.asarray(maps[name])[: self._left]
-            count, self._rows[name] = len(rows), rows[:1]
+            rows = np.asarray(maps[name])[plain.mask]
+            self._rows[name] = rows[:1]
             file.write(rows.tobytes())
-        self._left -= count
 
     def batches(self) -> list[Batch]:
-        """Those of the first pass, without images and concept maps: for passes that need none, which so read nothing else."""
+        """Those of the first pass, with a pixel of each image and no concept maps; a pass over them reads nothing else."""
         self._flush()
         return self._batches
 
@@ -82,7 +80,7 @@ class KeptMaps:
 
 
 @contextlib.contextmanager
-def kept_maps(folder: pathlib.Path, layers: Sequence[str], num_images: int) -> Iterator[KeptMaps]:
-    """Files in a folder for the maps of some layers on so many images; they have no names, and vanish with the process."""
+def kept_maps(folder: pathlib.Path, layers: Sequence[str]) -> Iterator[KeptMaps]:
+    """Files in a folder for the maps of some layers; they have no names, and vanish with the process."""
     with contextlib.ExitStack() as stack:
-        yield KeptMaps({layer: stack.enter_context(tempfile.TemporaryFile(dir=folder)) for layer in layers}, num_images)
+        yield KeptMaps({layer: stack.enter_context(tempfile.TemporaryFile(dir=folder)) for layer in layers})
