@@ -6,17 +6,15 @@ Linen's own initialisers give the shapes only; `_init` draws.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.custom_derivatives import SymbolicZero
 
-from jaxinterp.models._flow import Flow, Fold, Windows, whole
-
-_NHWC = ("NHWC", "HWIO", "NHWC")
+from jaxinterp.models._convolutions import convolution
+from jaxinterp.models._flow import Flow, Fold, whole
 
 
 class Norms(NamedTuple):
@@ -145,13 +143,7 @@ class _Conv(nn.Module):
         if affine is not None:
             kernel = kernel * affine.gain[None, None, None]
             bias = affine.shift if bias is None else affine.shift + affine.gain * bias
-        kernel = kernel.astype(maps.dtype)
-        if self.groups == self.units == channels > 1:
-            moved = _depthwise_convolution(maps, kernel, self.stride, self.pads)
-        elif self.groups == 1 and (self.window == (1, 1) or _is_of_blocks(channels, self.window, self.stride)):
-            moved = _eased_convolution(maps, kernel, self.stride, self.pads)
-        else:
-            moved = _convolution(maps, kernel, self.stride, self.pads, groups=self.groups)
+        moved = convolution(maps, kernel.astype(maps.dtype), self.stride, self.pads, groups=self.groups)
         return moved if bias is None else moved + bias.astype(maps.dtype)[None, None, None]
 
 
@@ -191,108 +183,3 @@ class _BatchNorm(nn.Module):
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
-
-
-def _convolution(maps: Array, kernel: Array, stride: int, pads: tuple[int, int], *, groups: int = 1) -> Array:
-    return jax.lax.conv_general_dilated(
-        maps,
-        kernel,
-        (stride, stride),
-        [(pad, pad) for pad in pads],
-        dimension_numbers=_NHWC,
-        feature_group_count=groups,
-    )
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _eased_convolution(maps: Array, kernel: Array, stride: int, pads: tuple[int, int]) -> Array:
-    """A convolution whose derivatives are cheap on CPU.
-
-    The values are those of the plain one. The derivative by an image is that of an equal convolution of stride 1 over blocks
-    of stride x stride pixels, which has no holes to multiply: ten times faster (the transpose of a strided convolution is
-    one over a map that is mostly zeros). That by the weights of a 1 x 1 window is one matrix product: four to ten times faster
-    than XLA's convolution whose window is the map.
-    """
-    return _convolution(maps, kernel, stride, pads)
-
-
-def _eased_convolution_jvp(
-    stride: int, pads: tuple[int, int], primals: tuple[Array, Array], tangents: tuple[Any, Any]
-) -> tuple[Array, Any]:
-    (maps, kernel), (maps_dot, kernel_dot) = primals, tangents
-    value = _eased_convolution(maps, kernel, stride, pads)
-    moved: list[Array] = []
-    if not isinstance(maps_dot, SymbolicZero):
-        by_maps = _blocks_convolution if _is_of_blocks(maps.shape[-1], kernel.shape[:2], stride) else _convolution
-        moved.append(by_maps(maps_dot, kernel, stride, pads))
-    if not isinstance(kernel_dot, SymbolicZero):
-        by_weights = functools.partial(_convolution, stride=stride, pads=pads)
-        if kernel.shape[:2] == (1, 1):
-            products = functools.partial(_products, stride=stride, pads=pads)
-            by_weights = functools.partial(jax.lax.platform_dependent, cpu=products, default=by_weights)
-        moved.append(by_weights(maps, kernel_dot))
-    return value, functools.reduce(jnp.add, moved)
-
-
-_eased_convolution.defjvp(_eased_convolution_jvp, symbolic_zeros=True)
-
-
-def _is_of_blocks(channels: int, window: tuple[int, ...], stride: int) -> bool:
-    """Whether the derivative by an image is that of a convolution over blocks of pixels."""
-    return window[0] > stride > 1 and channels <= 4
-
-
-def _products(maps: Array, kernel: Array, *, stride: int, pads: tuple[int, int]) -> Array:
-    """A convolution with a window of one place, as a product of every position with a matrix.
-
-    Over flat positions, or XLA would transpose the maps for the transpose.
-    """
-    padded = jnp.pad(maps, ((0, 0), (pads[0], pads[0]), (pads[1], pads[1]), (0, 0)))[:, ::stride, ::stride]
-    return (padded.reshape(-1, padded.shape[-1]) @ kernel[0, 0]).reshape(*padded.shape[:-1], -1)
-
-
-def _depthwise_convolution(maps: Array, kernel: Array, stride: int, pads: tuple[int, int]) -> Array:
-    """The convolution of every map by itself: a sum over the places of the window.
-
-    XLA's own is ten times slower on CPU, and its strided input gradient a hundred times. Without the barrier XLA would
-    compute the padded maps, and in the gradient what flows back, anew for every place.
-    """
-    height, width = kernel.shape[:2]
-    if stride == 1:
-        padded = jnp.pad(maps, ((0, 0), (pads[0], pads[0]), (pads[1], pads[1]), (0, 0)))
-        padded = jax.lax.optimization_barrier(padded)
-        rows, columns = padded.shape[1] - height + 1, padded.shape[2] - width + 1
-        cells = [[padded[:, row : row + rows, column : column + columns] for column in range(width)] for row in range(height)]
-    else:
-        cells = [
-            Windows(2, width, stride, pads[1], False).slices(lines, 0.0)
-            for lines in Windows(1, height, stride, pads[0], False).slices(maps, 0.0)
-        ]
-    moved = [cells[row][column] * kernel[row, column, 0][None, None, None] for row in range(height) for column in range(width)]
-    return functools.reduce(jnp.add, moved)
-
-
-def _blocks_convolution(image: Array, kernel: Array, stride: int, pads: tuple[int, int]) -> Array:
-    """The convolution of stride `stride` as one of stride 1: every block of stride x stride pixels is one position."""
-    pad = pads[0]
-    n, size, _, channels = image.shape
-    window, units = kernel.shape[0], kernel.shape[-1]
-    count = (size + 2 * pad - window) // stride + 1
-    low, front = -(-pad // stride), -pad % stride
-    if -(-(front + window) // stride) > -(-window // stride):  # blocks from the edge of the padding on are fewer
-        image = jax.lax.pad(image, jnp.zeros((), image.dtype), ((0, 0, 0), (pad, 0, 0), (pad, 0, 0), (0, 0, 0)))
-        size, low, front = size + pad, 0, 0
-    reach, blocks = -(-(front + window) // stride), -(-size // stride)
-    spare = (0, blocks * stride - size, 0)
-    image = jax.lax.pad(image, jnp.zeros((), image.dtype), ((0, 0, 0), spare, spare, (0, 0, 0)))
-    image = image.reshape(n, blocks, stride, blocks, stride, channels).transpose(0, 1, 3, 2, 4, 5)
-    edges = (front, reach * stride - front - window)
-    kernel = jnp.pad(kernel, (edges, edges, (0, 0), (0, 0)))
-    kernel = kernel.reshape(reach, stride, reach, stride, channels, units).transpose(0, 2, 1, 3, 4, 5)
-    return jax.lax.conv_general_dilated(
-        image.reshape(n, blocks, blocks, -1),
-        kernel.reshape(reach, reach, -1, units),
-        (1, 1),
-        ((low, count - 1 + reach - low - blocks),) * 2,
-        dimension_numbers=_NHWC,
-    )

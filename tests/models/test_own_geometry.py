@@ -74,6 +74,9 @@ TRUNKS: dict[str, Any] = {
     "dense on channels": lambda a: jnp.einsum("nhwc,cu->nhwu", conv(a, 3), jnp.ones((4, 6))),
     "channels in front and back": lambda a: jnp.moveaxis(jax.nn.relu(jnp.moveaxis(conv(a, 3), -1, 1)), 1, -1),
     "tokens and back": lambda a: jnp.tanh(conv(a, 4, strides=4, padding="VALID").reshape(2, -1, 4)).reshape(2, 5, 5, 4),
+    "another form on another platform": lambda a: jax.lax.platform_dependent(
+        conv(a, 3, strides=2), tpu=lambda a: a[:, ::-1], default=lambda a: a + 1
+    ),
     "checkpoint and jit inside": jax.checkpoint(jax.jit(lambda a: jax.nn.silu(conv(a, 3)))),
     "layer norm of channels": lambda a: jax.nn.standardize(conv(a, 3), axis=-1, epsilon=1.0),
 }
