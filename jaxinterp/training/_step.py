@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxinterp._base import Batch, Model
@@ -117,7 +118,6 @@ def train_step(
         ValueError: when it is traced, where the rows of a replica do not divide into `num_microbatches` parts.
     """
     loss = objective.loss if options.kept_layers is None else _rematerialised(objective.loss, options.kept_layers)
-    over = (lambda tree: jax.lax.psum(tree, axis_name)) if axis_name is not None else (lambda tree: tree)
 
     def step(key: Array, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         model, key = state.model, jax.random.fold_in(key, state.step)
@@ -125,29 +125,29 @@ def train_step(
             # Under shard_map replicated parameters would have their gradient summed over the axis already.
             model = _varying(model, axis_name)
             key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-        total = jnp.maximum(over(jnp.sum(batch.mask)), 1)
 
-        def gradients(stats: Any, key: Array, batch: Batch, memory: Any) -> tuple[Any, Any, tuple[Any, Any]]:
-            """(stats, memory), and what is summed over parts and replicas: the gradient and the metrics."""
-            share = jnp.sum(batch.mask) / total
+        def gradients(stats: Any, key: Array, batch: Batch, memory: Any) -> tuple[Any, Any, tuple[Array, Any, Any]]:
+            """Statistics, the gradient by the memory, and what is summed over parts and replicas, weighted by the rows."""
+            count = jnp.sum(batch.mask)
 
             def loss_of(params: Any, memory: Any) -> tuple[Array, Any]:
                 value, aux = loss(key, dataclasses.replace(model, params=params, stats=stats), batch, state.step, memory)
-                return share.astype(value.dtype) * value, aux
+                return count.astype(value.dtype) * value, aux
 
             (_, (new, metrics)), (gradient, moved) = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)(
                 model.params, memory
             )
-            weighted = jax.tree.map(lambda value: share.astype(value.dtype) * value, metrics)
-            return new, objective.renew(memory, moved, batch), (gradient, weighted)
+            return new, moved, (count, gradient, jax.tree.map(lambda value: count.astype(value.dtype) * value, metrics))
 
         if options.num_microbatches == 1:
-            stats, memory, summed = gradients(model.stats, key, batch, state.memory)
+            stats, moved, sums = gradients(model.stats, key, batch, state.memory)
         else:
-            stats, memory, summed = _in_parts(gradients, model.stats, key, batch, state.memory, options)
-        gradient, metrics = over(summed)
+            stats, moved, sums = _in_parts(gradients, model.stats, key, batch, state.memory, options)
         if axis_name is not None:
-            stats = jax.lax.pmean(stats, axis_name)
+            stats, sums = _over_replicas(stats, sums, axis_name)
+        total, gradient, metrics = sums
+        gradient, moved, metrics = _divided((gradient, moved, metrics), jnp.maximum(total, 1))
+        memory = objective.renew(state.memory, moved, batch)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.model.params)
         params = objective.project(optax.apply_updates(state.model.params, updates), state.step)
         average = state.average
@@ -191,26 +191,45 @@ def sharded_step(
     return jax.jit(mapped, donate_argnums=1)
 
 
-def _in_parts(gradients: Callable[..., Any], stats: Any, key: Array, batch: Batch, memory: Any, options: StepOptions) -> Any:
-    """`gradients` over the rows in parts: the last statistics, the memory of all rows, and sums."""
+def _in_parts(
+    gradients: Callable[..., Any], stats: Any, key: Array, batch: Batch, memory: Any, options: StepOptions
+) -> tuple[Any, Any, Any]:
+    """`gradients` over the rows in parts: the last statistics, the gradient by the memory of all rows, and sums."""
     count, rows = options.num_microbatches, batch.mask.shape[0]
     if rows % count:
         raise ValueError(f"expected num_microbatches to divide the {rows} rows of a device, got {count}; change either.")
     parts = jax.tree.map(lambda leaf: leaf.reshape(count, rows // count, *leaf.shape[1:]), (batch, memory))
     first = jax.tree.map(lambda leaf: leaf[0], parts)
-    stats, begun, summed = gradients(stats, key, *first)
+    stats, begun, sums = gradients(stats, key, *first)
 
     def body(carry: tuple[Any, Any], part: Any) -> tuple[tuple[Any, Any], Any]:
-        stats, summed = carry
+        stats, sums = carry
         number, rows = part
-        stats, memory, more = gradients(stats, jax.random.fold_in(key, number), *rows)
-        return (stats, jax.tree.map(jnp.add, summed, more)), memory
+        stats, moved, more = gradients(stats, jax.random.fold_in(key, number), *rows)
+        return (stats, jax.tree.map(jnp.add, sums, more)), moved
 
     rest = jax.tree.map(lambda leaf: leaf[1:], parts)
     unroll = count - 1 if options.unroll else 1
-    (stats, summed), memories = jax.lax.scan(body, (stats, summed), (jnp.arange(1, count), rest), unroll=unroll)
-    joined = jax.tree.map(lambda one, rest: jnp.concatenate([one, rest.reshape(-1, *rest.shape[2:])]), begun, memories)
-    return stats, joined, summed
+    (stats, sums), moved = jax.lax.scan(body, (stats, sums), (jnp.arange(1, count), rest), unroll=unroll)
+    joined = jax.tree.map(lambda one, rest: jnp.concatenate([one, rest.reshape(-1, *rest.shape[2:])]), begun, moved)
+    return stats, joined, sums
+
+
+def _over_replicas(stats: Any, sums: tuple[Array, Any, Any], axis_name: str) -> tuple[Any, tuple[Array, Any, Any]]:
+    """Statistics averaged and the rest summed over replicas: leaf by leaf the gradient, all else in one vector.
+
+    Replicas wait for each other at each sum. By itself the count of rows would be summed at once, and on CPU, where those that
+    wait keep a thread, half of the step would be computed by one replica after the other.
+    """
+    count, gradient, metrics = sums
+    numbers, apart = ravel_pytree((count, metrics, stats))
+    count, metrics, stats = apart(jax.lax.psum(numbers, axis_name))
+    stats = jax.tree.map(lambda leaf: leaf / jax.lax.axis_size(axis_name), stats)
+    return stats, (count, jax.lax.psum(gradient, axis_name), metrics)
+
+
+def _divided(tree: Any, total: Array) -> Any:
+    return jax.tree.map(lambda leaf: leaf / total.astype(leaf.dtype), tree)
 
 
 def _rematerialised(loss: Callable[..., Any], kept: tuple[str, ...]) -> Callable[..., Any]:

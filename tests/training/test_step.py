@@ -143,3 +143,12 @@ def test_a_plain_loss_is_an_objective(model, batch):
     objective = training.from_loss(lambda key, model, batch, step: (jnp.asarray(2.0), (model.stats, {})))
     assert objective.remember(batch) == () and objective.num_replays == 1
     assert float(functools.partial(objective, KEY)(model, batch)[0]) == 2.0
+
+
+def test_replicas_wait_for_each_other_once_for_all_but_the_gradient(model, batch):
+    """A sum of its own for the count would be made at the beginning, where a waiting replica keeps the thread of another."""
+    objective, optimizer, mesh = training.standard(), optax.sgd(0.5), _mesh.data_mesh(2)
+    step = training.sharded_step(objective, optimizer, mesh)
+    state = jax.device_put(training.init_state(optimizer, model), _mesh.replicated(mesh))
+    text = step.lower(KEY, state, jax.device_put(batch, _mesh.sharded(mesh))).as_text()  # pyright: ignore[reportFunctionMemberAccess]
+    assert text.count('"stablehlo.all_reduce"') == len(jax.tree.leaves(model.params)) + 1
