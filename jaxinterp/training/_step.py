@@ -222,7 +222,7 @@ def _over_replicas(stats: Any, sums: tuple[Array, Any, Any], axis_name: str) -> 
     wait keep a thread, half of the step would be computed by one replica after the other.
     """
     count, gradient, metrics = sums
-    numbers, apart = ravel_pytree((count, metrics, stats))
+    numbers, apart = ravel_pytree((count.astype(jnp.float32), metrics, stats))  # exact, whatever the type of the others
     count, metrics, stats = apart(jax.lax.psum(numbers, axis_name))
     stats = jax.tree.map(lambda leaf: leaf / jax.lax.axis_size(axis_name), stats)
     return stats, (count, jax.lax.psum(gradient, axis_name), metrics)
