@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WHITE_BOX, SAME_FAMILY, BLACK_BOX = "white box", "same family", "black box"
 _OUTLINES = {WHITE_BOX: "-", SAME_FAMILY: (0, (2.5, 1.5))}
 _MEAN = "black boxes"
-_ROW, _GAP, _TILT = 38, 0.3, math.radians(35)
+_ROW, _LINE, _GAP, _TILT = 38, 16, 0.3, math.radians(35)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,7 +86,8 @@ def transfer_heatmap(panels: Sequence[TransferMatrix]) -> bytes:
     least, room = max(52 * (columns + 1 + _GAP), wide), WIDTH - left - right + 24
     across = len(panels) if shared and room / len(panels) - 24 >= least else 1
     whole = min(max(78 * (columns + 1 + _GAP), wide), room / across - 24)
-    bottom = 24 + names * math.sin(_TILT)
+    relations = {name for panel in panels for row in panel.relations for name in row}
+    bottom, key = 24 + names * math.sin(_TILT), _LINE * (1 + len(relations & _OUTLINES.keys()))
     with style():
         figure, axes = grid_of_axes(
             -(-len(panels) // across),
@@ -95,7 +96,7 @@ def transfer_heatmap(panels: Sequence[TransferMatrix]) -> bytes:
             left=left,
             right=right,
             top=52,
-            bottom=bottom + 28,
+            bottom=bottom + key + 12,
             gap_x=24,
             gap_y=bottom + 56,
         )
@@ -103,7 +104,7 @@ def transfer_heatmap(panels: Sequence[TransferMatrix]) -> bytes:
         for place, (ax, panel) in enumerate(zip(cells, panels, strict=True)):
             _draw(ax, panel, rows, columns, named=place % across == 0)
             heading(ax, panel.title, note=panel.note)
-        _key(figure, cells[across - 1], left, {name for panel in panels for row in panel.relations for name in row})
+        _key(figure, cells[across - 1], left, relations)
         return png_of_figure(figure, alt=_described(panels))
 
 
@@ -178,7 +179,7 @@ def _key(figure: "Figure", last: "Axes", left: float, relations: set[str]) -> No
     lines.append(Line2D([], [], linestyle="none"))
     texts = [*words.values(), "small figures: control, the perturbation of another image"]
     at = {"loc": "lower left", "bbox_to_anchor": (left / width, 2 / height), "borderaxespad": 0, "borderpad": 0.2}
-    figure.legend(lines, texts, ncols=len(lines), frameon=False, fontsize=8, labelcolor=MUTED, **at)
+    figure.legend(lines, texts, labelspacing=0.35, frameon=False, fontsize=8, labelcolor=MUTED, **at)
 
 
 def _short(name: str, size: float | int) -> str:
