@@ -98,7 +98,7 @@ def test_groups_see_their_own_channels_alone(groups):
 
 
 @pytest.mark.parametrize("size, stride", [(8, 1), (8, 2), (9, 2)])
-def test_thedepthwise_convolution_and_its_derivatives_are_the_plain_one(size, stride):
+def test_the_depthwise_convolution_and_its_derivatives_are_the_plain_one(size, stride):
     maps, weights = random(2, size, size, 5), random(3, 3, 1, 5)
 
     def plain(maps, weights):
