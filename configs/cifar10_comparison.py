@@ -7,7 +7,8 @@ standard evaluation; LC, CS1, CS2, r1, r2; the units dissected over the concept 
     jaxinterp compare configs/cifar10_comparison.py --workdir runs/comparison --images cifar-10-python.tar.gz \\
         --weights resnet20.npz --black-box resnet56.safetensors
 
-Fine-tunes the published weights of the ResNet-20, all contenders for the same steps. `--contenders ablation` compares the
+Fine-tunes the published weights of the ResNet-20, all contenders for the same steps; the weight of the divergence of TRADES
+rises over half of them. `--contenders ablation` compares the
 consistent loss at other weights (beta), layers and radii instead. About ten minutes a network on two quiet cores, most of it
 attacks.
 
@@ -93,7 +94,8 @@ def cifar10_comparison(
 
     def fit(knobs: dict[str, Any], seed: int) -> pipelines.Fit:
         training = {"weights": weights, "num_steps": num_steps, "batch_size": batch_size, "learning_rate": learning_rate}
-        return train_cifar10(**(shared | training | {"epsilon": epsilon, "seed": seed} | knobs))
+        training |= {"epsilon": epsilon, "divergence_rise": num_steps // 2, "seed": seed}
+        return train_cifar10(**(shared | training | knobs))
 
     def study(seed: int, trained_weights: str, *, hard: bool) -> pipelines.Study:
         return cifar10_network(

@@ -17,26 +17,16 @@ counts, and more images are the remedy. `--networks resnet18` and `--no-adversar
 import functools
 import pathlib
 
-from jaxinterp import Model, attacks, data, metrics, models, pipelines, report
+from imagenet_sample import NETWORKS, Name, network
 
-NETWORKS = {
-    "resnet18": ("ResNet-18", models.resnet18, ("layer4.1",)),
-    "resnet50": ("ResNet-50", models.resnet50, ("layer4.2",)),
-    "squeezenet1_1": ("SqueezeNet 1.1", models.squeezenet1_1, ("fire9",)),
-}
-"""Name of the weight file -> name, builder, layers that are dissected."""
-
-
-def network(name: str, weights: pathlib.Path) -> Model:
-    """One of `NETWORKS` with its weights in that folder."""
-    return NETWORKS[name][1](weights=weights / f"{name}.safetensors")
+from jaxinterp import attacks, data, metrics, pipelines, report
 
 
 def dissection(
     *,
     weights: str,
     concepts: str,
-    networks: tuple[str, ...] = ("resnet18", "resnet50", "squeezenet1_1"),
+    networks: tuple[Name, ...] = ("resnet18", "resnet50", "squeezenet1_1"),
     adversarial: bool = True,
     num_images: int | None = None,
     attack_steps: int = 12,
@@ -58,7 +48,7 @@ def dissection(
     Args:
         weights: folder of the weight files in torchvision's layout.
         concepts: folder in Broden's format.
-        networks: which of the three networks; adversarial versions are made against these together.
+        networks: which of the five of configs/imagenet_sample.py; adversarial versions are made against these together.
         adversarial: dissect adversarial versions of the images and the noise control too.
         num_images: how many of the images, spread evenly over the set; all by default.
         attack_steps: iterations of the ensemble-optimization attack.
@@ -95,8 +85,8 @@ def dissection(
             distance_weight=distance_weight if adversarial else None,
         ),
         members=tuple(
-            pipelines.Member(title, functools.partial(network, name, folder), layers[-1])
-            for name, (title, _, layers) in chosen.items()
+            pipelines.Member(title, functools.partial(network, name, folder), layer)
+            for name, (title, _, layer) in chosen.items()
         ),
         source=None,
         attack=lambda phase: attacks.ensemble_optimization(
@@ -105,7 +95,7 @@ def dissection(
         num_targets=1,
         dissection=pipelines.Dissection(
             source=lambda: data.broden(concepts, image_size=224, label_size=112),
-            layers={title: layers for title, _, layers in chosen.values()},
+            layers={title: (layer,) for title, _, layer in chosen.values()},
             adversarial=adversarial,
             num_images=num_images,
             quantile=quantile,

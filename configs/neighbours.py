@@ -29,7 +29,7 @@ GATED: dict[str, Any] = {"objective": "class_specific", "gate_epoch": 1}
 def neighbours(
     *,
     images: str,
-    weights: str,
+    weights: str | None = None,
     contenders: Literal["all", "gates"] = "all",
     seeds: tuple[int, ...] = (0, 1, 2),
     epsilon: float = 4 / 255,
@@ -50,7 +50,8 @@ def neighbours(
 
     Args:
         images: an archive or a folder, see `data.cifar10`.
-        weights: of a ResNet-20, which the first three begin with.
+        weights: of a ResNet-20, which the first three begin with; they too are trained from nothing by default, which takes
+            `--num-steps 2000 --learning-rate 0.1` at least.
         contenders: "all", or "gates" for normal fine-tuning and class-specific gates alone.
         seeds: of the order of the images and of every draw; the i-ResNet's weights too.
         epsilon: radius of the attacks of training and evaluation, in [0, 1] units.

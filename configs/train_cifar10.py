@@ -26,6 +26,7 @@ def train_cifar10(
     epsilon: float = 8 / 255,
     feature_weight: float = 1.0,
     divergence_weight: float = 6.0,
+    divergence_rise: int = 0,
     attack_steps: int = 1,
     layer: str = "layer3.2",
     static: tuple[str, ...] = (),
@@ -55,6 +56,7 @@ def train_cifar10(
         epsilon: radius of the attacks of training and evaluation, in [0, 1] units.
         feature_weight: beta of the consistent loss.
         divergence_weight: weight of the divergence of TRADES.
+        divergence_rise: steps in which that weight rises from 0; at once, it makes a trained network forget.
         attack_steps: gradients of an attack in training: 1 is FGSM, more are PGD. TRADES takes at least 2.
         layer: whose activation the consistent loss compares, or whose units get class-specific gates; "layer3.2" is the end of
             the convolutional stack.
@@ -91,7 +93,13 @@ def train_cifar10(
         "ensemble_adversarial": lambda: training.ensemble_adversarial(attack, static_share=len(static) / (len(static) + 1)),
         "distillation": lambda: training.distillation(temperature=temperature),
         "class_specific": lambda: training.class_specific(gated=gated),
-        "trades": lambda: training.trades(epsilon, num_steps=max(2, attack_steps), divergence_weight=divergence_weight),
+        "trades": lambda: training.trades(
+            epsilon,
+            num_steps=max(2, attack_steps),
+            divergence_weight=optax.linear_schedule(0.0, divergence_weight, divergence_rise)
+            if divergence_rise
+            else divergence_weight,
+        ),
     }
 
     def build() -> Model:
