@@ -5,11 +5,13 @@ import dataclasses
 import importlib.util
 import inspect
 import io
+import itertools
 import pathlib
 import re
 import sys
-from collections.abc import Callable
-from typing import Any, cast
+import types
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from jaxinterp._base import did_you_mean
 from jaxinterp.pipelines import Comparison, DepthStudy, Factors, Fit, Study
@@ -65,10 +67,8 @@ def parse_knobs(recipe: Callable[..., Any], arguments: list[str]) -> dict[str, A
         Every knob by name.
 
     Raises:
-        ValueError: an unknown knob, or a value that is not of the knob's type.
+        ValueError: an unknown knob, a value that is not of the knob's type, or none where there is no default.
     """
-    import tyro
-
     names = list(inspect.signature(recipe).parameters)
     for argument in arguments:
         if argument.startswith("--"):
@@ -79,7 +79,31 @@ def parse_knobs(recipe: Callable[..., Any], arguments: list[str]) -> dict[str, A
                     f"unknown knob --{name.replace('_', '-')}; this recipe has: {listed}{did_you_mean(name, names)}"
                 )
 
-    parameters = inspect.signature(recipe).parameters.values()
+    parameters = list(inspect.signature(recipe).parameters.values())
+    given = [_decimal(argument) for argument in arguments]
+    parsed = _parsed(parameters, given)
+    if parsed is not None:
+        return parsed
+
+    starts = [index for index, argument in enumerate(given) if argument.startswith("--")]
+    groups = {
+        given[start][2:].split("=")[0].replace("-", "_"): given[start:end]
+        for start, end in itertools.pairwise([*starts, len(given)])
+    }
+    for parameter in parameters:
+        named = next((name for name in (parameter.name, f"no_{parameter.name}") if name in groups), None)
+        if named is None and parameter.default is parameter.empty:
+            raise ValueError(f"expected --{_spelt(parameter)}, which has no default; got: {' '.join(arguments) or 'no knobs'}")
+        if named is not None and _parsed([parameter], groups[named]) is None:
+            raise ValueError(f"expected --{_spelt(parameter)}, got: {' '.join(groups[named])}")
+    kinds = ", ".join(f"--{_spelt(parameter)}" for parameter in parameters)
+    raise ValueError(f"expected knobs such as {kinds}; got: {' '.join(arguments)}")
+
+
+def _parsed(parameters: Sequence[inspect.Parameter], arguments: list[str]) -> dict[str, Any] | None:
+    """Knob -> value; None where the arguments are not of the knobs' types."""
+    import tyro
+
     knobs = dataclasses.make_dataclass(
         "Knobs",
         [
@@ -90,11 +114,13 @@ def parse_knobs(recipe: Callable[..., Any], arguments: list[str]) -> dict[str, A
     )
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            return vars(tyro.cli(knobs, args=[_decimal(argument) for argument in arguments], console_outputs=False))
-    except SystemExit as error:
-        given = " ".join(arguments)
-        kinds = ", ".join(f"--{p.name.replace('_', '-')} {_kind(p.annotation)}" for p in parameters)
-        raise ValueError(f"expected knobs such as {kinds}; got: {given}") from error
+            return vars(tyro.cli(knobs, args=arguments, console_outputs=False))
+    except SystemExit:
+        return None
+
+
+def _spelt(parameter: inspect.Parameter) -> str:
+    return f"{parameter.name.replace('_', '-')} {_kind(parameter.annotation)}"
 
 
 def _decimal(argument: str) -> str:
@@ -106,4 +132,12 @@ def _decimal(argument: str) -> str:
 
 
 def _kind(annotation: Any) -> str:
+    """A type as one writes values of it: `str`, `int or none`, `a|b|c`, `float ...` for several."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return "|".join(str(part) for part in parts)
+    if origin in (Union, types.UnionType):
+        return " or ".join("none" if part is type(None) else _kind(part) for part in parts)
+    if origin is tuple:
+        return " ".join("..." if part is Ellipsis else _kind(part) for part in parts)
     return getattr(annotation, "__name__", None) or str(annotation)

@@ -77,6 +77,7 @@ def _member_lines(member: Member) -> list[str]:
 
 
 def _number(value: Any) -> str:
+    """As one would write it: the shorter of a decimal number and a fraction of 255."""
     if isinstance(value, float) and 0 < value < 0.2 and abs(value * 255 - round(value * 255, 3)) < 1e-9:
-        return f"{value * 255:g}/255"
+        return min(str(value), f"{value * 255:g}/255", key=len)
     return str(value)

@@ -122,6 +122,25 @@ def test_a_read_only_folder(images, weights, tmp_path, capsys):
 @pytest.mark.parametrize(
     "recipe, knobs, expected",
     [
+        ("imagenet_sample", [], "expected --weights str, which has no default; got: no knobs"),
+        ("imagenet_sample", ["--weights", "a"], "expected --images str, which has no default; got: --weights a"),
+        ("imagenet_sample", ["--weights", "a", "--images", "b", "c"], "expected --images str, got: --images b c"),
+        ("imagenet_sample", ["--weights=a", "--images=b", "--seed"], "expected --seed int, got: --seed"),
+        ("factors", ["--groups", "start", "widths"], "|start|width|depth|"),
+        ("factors", ["--groups", "start", "widths"], " ..., got: --groups start widths"),
+        ("dissection", ["--weights", "a", "--concepts", "b", "--num-images", "many"], "expected --num-images int or none, got"),
+        ("dissection", ["--weights", "a", "--concepts", "b", "--no-adversarial", "1"], "expected --adversarial bool, got"),
+    ],
+)
+def test_the_knob_that_is_wrong_is_named(recipe, knobs, expected, capsys):
+    assert main(["show", f"configs/{recipe}.py", *knobs]) == 2
+    error = capsys.readouterr().err
+    assert expected in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "recipe, knobs, expected",
+    [
         ("imagenet_sample", ["--images", "nowhere", "--weights", "nowhere"], "13 x 13 x 512"),
         ("nips17", ["--images", "nowhere", "--weights", "nowhere"], "13 x 13 x 512"),
         ("adv_inception_v3", ["--images", "nowhere"], "8 x 8 x 2048"),
@@ -137,4 +156,5 @@ def test_show_computes_nothing(images, weights, capsys):
     weights.unlink()
     assert main(["show", "configs/quickstart.py", "--epsilon", "8/255"]) == 0
     text = capsys.readouterr().out
+    assert "--learning-rate            0.003\n" in text and "--step-size                4/255\n" in text
     assert "8/255" in text and "layer4.1" in text and "8 x 8 x 64" in text and "train.robust" in text

@@ -156,3 +156,6 @@ def test_verbs_fit_recipes(tmp_path, capsys):
     assert main(["show", recipe]) == 0
     shown = capsys.readouterr().out
     assert "without labels: jigsaw, 2000 steps" in shown and "conv5" in shown
+    assert main(["show", recipe, "--images", "somewhere", "--groups", "fine-tuning"]) == 0
+    shown = capsys.readouterr().out
+    assert "fine-tuning: tuned, 1000 steps" in shown and "images of 32 px, 10 classes" in shown and "seed 1" not in shown
