@@ -26,7 +26,7 @@ def quickstart(
     epsilon: float = 4 / 255,
     feature_weight: float = 1.0,
     num_finetuning_images: int = 4800,
-    finetuning_steps: int = 130,
+    finetuning_steps: int = 105,
     learning_rate: float = 3e-3,
     num_held_out: int = 960,
     num_robustness: int = 240,
