@@ -134,6 +134,7 @@ def concept_world(
             num_steps=lambda member: finetuning_steps,
             seed=seed,
         ),
+        occlusion=pipelines.Occlusion(occluder=12, stride=4, num_pictures=4),
         robustness=pipelines.Robustness(epsilon=epsilon, num_images=num_robustness),
         seed=seed,
     )

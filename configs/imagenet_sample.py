@@ -47,6 +47,8 @@ def imagenet_sample(
     decay: float = 0.9,
     distance_weight: float = 1e5,
     num_traced: int = 100,
+    occluder: int = 0,
+    occluder_stride: int = 3,
     seed: int = 0,
 ) -> pipelines.Study:
     """The study on real images with real ImageNet weights.
@@ -64,6 +66,9 @@ def imagenet_sample(
         decay: of Adam's mean gradient.
         distance_weight: lambda.
         num_traced: adversarial images that are traced.
+        occluder: side in pixels of an occluder by which the galleries mark what a unit needs; 11 is the paper's, and 5 184
+            evaluations an image; 0 marks where the unit's map is high.
+        occluder_stride: pixels from one place of it to the next.
         seed: of every draw.
     """
     folder = pathlib.Path(weights)
@@ -92,6 +97,7 @@ def imagenet_sample(
         ),
         num_attacked=num_attacked,
         num_targets=num_targets,
+        occlusion=pipelines.Occlusion(occluder=occluder, stride=occluder_stride) if occluder else None,
         shard_size=25,
         batch_size=16,
         attack_batch_size=10,

@@ -19,6 +19,7 @@ from jaxinterp.activations._depth_selectivity import cross_validated_selectivity
 from jaxinterp.activations._depth_selectivity import depth_selectivity as depth_selectivity
 from jaxinterp.activations._depth_selectivity import selective_bins as selective_bins
 from jaxinterp.activations._discrepancy import DiscrepancyMaps as DiscrepancyMaps
+from jaxinterp.activations._discrepancy import Drop as Drop
 from jaxinterp.activations._discrepancy import discrepancy_maps as discrepancy_maps
 from jaxinterp.activations._discrepancy_image import discrepancy_on_image as discrepancy_on_image
 from jaxinterp.activations._discrepancy_image import discrepancy_regions as discrepancy_regions

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 from jaxtyping import Float, Float32, Int32
 
+from jaxinterp import _mesh
 from jaxinterp._base import Model, check_images
 from jaxinterp.activations._maps import check_positive
 
@@ -52,6 +54,7 @@ def discrepancy_maps(
     stride: int = 3,
     drop: Drop = "position",
     batch_size: int = 64,
+    mesh: Mesh | None = None,
 ) -> dict[str, DiscrepancyMaps]:
     """Slides a small occluder of random pixels over each image and records how far every unit's activation drops.
 
@@ -73,12 +76,13 @@ def discrepancy_maps(
         drop: "position" follows the unit at the position of its maximum on the whole image; "maximum" compares the maxima
             of both maps, so that a second instance of the pattern makes up for the occluded one.
         batch_size: occluded images that the network sees at once; it changes nothing but memory and time.
+        mesh: devices over which these are split, a number that divides `batch_size`; None for where the model is.
 
     Returns:
         The maps of each layer.
 
     Raises:
-        ValueError: unknown layers or units, an occluder larger than the image, or a size below 1.
+        ValueError: unknown layers or units, an occluder larger than the image, a size below 1, or a batch that cannot be split.
 
     References:
         Bolei Zhou, Aditya Khosla, Agata Lapedriza, Aude Oliva, Antonio Torralba, "Object Detectors Emerge in Deep Scene
@@ -105,6 +109,10 @@ def discrepancy_maps(
     if not layers:
         raise ValueError("expected at least one layer, got none; write layers=(name,).")
     watched = _watched(model, layers, units or {})
+    if mesh is not None:
+        if batch_size % mesh.size:
+            raise ValueError(f"expected a batch_size that {mesh.size} devices divide, got {batch_size}.")
+        model, images, watched = jax.device_put((model, images, watched), _mesh.replicated(mesh))
     num_images, side = len(images), (size - occluder) // stride + 1
     first, places = (size - occluder) % stride // 2, side * side
     total = num_images * places
@@ -114,10 +122,11 @@ def discrepancy_maps(
         {name: jnp.concatenate([part[i][name] for part in whole])[:num_images] for name in layers} for i in (0, 1)
     )
     grid = (occluder, stride, first, side)
-    parts = [
-        _occluded(key, model, images, value, position, watched, jnp.int32(start), grid, drop, batch_size)
-        for start in range(0, total, batch_size)
-    ]
+    parts = []
+    for start in range(0, total, batch_size):
+        rows = np.arange(start, start + batch_size, dtype=np.int32)
+        row = jnp.asarray(rows) if mesh is None else jax.device_put(rows, _mesh.sharded(mesh))
+        parts.append(_occluded(key, model, images, value, position, watched, row, grid, drop))
     found = {}
     for name in layers:
         drops = np.concatenate([np.asarray(part[name]) for part in parts])[:total]
@@ -163,7 +172,7 @@ def _whole(
     }
 
 
-@functools.partial(jax.jit, static_argnums=(7, 8, 9))
+@functools.partial(jax.jit, static_argnums=(7, 8))
 def _occluded(
     key: Array,
     model: Model,
@@ -171,14 +180,12 @@ def _occluded(
     value: dict[str, Array],
     position: dict[str, Array],
     watched: dict[str, Array],
-    start: Array,
+    row: Array,
     grid: tuple[int, int, int, int],
     drop: Drop,
-    batch_size: int,
 ) -> dict[str, Array]:
     """The drops of one batch; rows past the last image repeat it, and are cut off by the caller."""
     occluder, stride, first, side = grid
-    row = start + jnp.arange(batch_size, dtype=jnp.int32)
     image = jnp.minimum(row // side**2, images.shape[0] - 1)
     place = row % side**2
 

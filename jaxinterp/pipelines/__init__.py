@@ -18,6 +18,7 @@ from jaxinterp.pipelines._factors_settings import Factors as Factors
 from jaxinterp.pipelines._fit import run_fit as run_fit
 from jaxinterp.pipelines._fit_settings import Fit as Fit
 from jaxinterp.pipelines._gates_settings import Gates as Gates
+from jaxinterp.pipelines._occlusion_settings import Occlusion as Occlusion
 from jaxinterp.pipelines._robustness import card_lines as card_lines
 from jaxinterp.pipelines._robustness import card_texts as card_texts
 from jaxinterp.pipelines._robustness import robustness_card as robustness_card

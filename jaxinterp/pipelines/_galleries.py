@@ -16,12 +16,17 @@ from jaxinterp._base import Layer, Model
 from jaxinterp.activations import Anchor
 from jaxinterp.data import ConceptTable, Source
 from jaxinterp.pipelines._context import Run, progress
+from jaxinterp.pipelines._occlusion_settings import Occlusion
 from jaxinterp.pipelines._passes import maps_of
 
 FOLDER = "units"
 MASK_SIDE = 56
 _UNITS = 128
 _RANKED = 5
+_DROPS = 2**24
+"""Drops of units that are in memory at once."""
+_OCCLUDED = 12
+"""Folded into the study's key for the pixels of the occluder."""
 
 
 class UnitImages(NamedTuple):
@@ -57,6 +62,7 @@ def write_gallery(
     classes: report.UnitClasses | None = None,
     counts: report.CategoryCounts | None = None,
     iou_threshold: float | None = None,
+    occlusion: Occlusion | None = None,
 ) -> str:
     """Writes the page of a layer's units and its tables as CSV.
 
@@ -77,6 +83,7 @@ def write_gallery(
         classes: class distributions of the top images.
         counts: detectors by category.
         iou_threshold: a unit detects above it.
+        occlusion: marks what a unit needs of its images, in place of where its map is high.
 
     Returns:
         The page's path within the work directory.
@@ -90,7 +97,7 @@ def write_gallery(
             report.UnitSet(
                 kind,
                 labels=_labels(found.arrays, concepts),
-                pictures=_pictures(run, model, layer, found, anchor, f"{title} {kind}"),
+                pictures=_pictures(run, model, layer, found, anchor, occlusion, f"{title} {kind}"),
             )
             for kind, found in sets.items()
         ),
@@ -130,11 +137,15 @@ def _labels(arrays: Mapping[str, np.ndarray], concepts: ConceptTable | None) -> 
     )
 
 
-def _pictures(run: Run, model: Model, layer: Layer, found: UnitImages, anchor: Anchor, title: str) -> report.TopPictures:
+def _pictures(
+    run: Run, model: Model, layer: Layer, found: UnitImages, anchor: Anchor, occlusion: Occlusion | None, title: str
+) -> report.TopPictures:
     place = {int(name): row for row, name in enumerate(found.ids)}
     index = np.asarray([[place.get(int(name), -1) for name in names] for names in found.arrays["top_ids"]])
-    thresholds = found.arrays.get("thresholds")
-    masks = _masks(run, model, layer, found.source, index, thresholds, anchor, title)
+    if occlusion is None:
+        masks = _masks(run, model, layer, found.source, index, found.arrays.get("thresholds"), anchor, title)
+    else:
+        masks = _needed(run, model, layer, found.source, index, occlusion, title)
     return report.TopPictures(
         lambda row: found.source[row].image,
         index,
@@ -188,3 +199,33 @@ def _top_maps(
         row = np.searchsorted(rows, index[unit, place]) - number * size
         maps[unit, place] = found[row, :, :, unit]
     return maps
+
+
+def _needed(
+    run: Run, model: Model, layer: Layer, source: Source, index: Int[np.ndarray, "u k"], settings: Occlusion, title: str
+) -> Bool[np.ndarray, "u k s s"]:
+    """The pixels that each unit's answer rests on in the first of its top images."""
+    side = min(MASK_SIDE, source.image_size)
+    masks = np.zeros((*index.shape, side, side), bool)
+    marked = index[:, : settings.num_pictures]
+    rows = np.unique(marked[marked >= 0])
+    places = ((source.image_size - settings.occluder) // settings.stride + 1) ** 2
+    size = max(1, min(len(rows), _DROPS // (max(places, side**2) * layer.shape[2])))
+    read = data.batches(source, batch_size=size, indices=rows.tolist(), read_concepts=False)
+    for number, batch in enumerate(progress(read, title=f"{title} occluded", total=-(-len(rows) // size))):
+        found = activations.discrepancy_maps(
+            run.key(_OCCLUDED),
+            model,
+            batch.image,
+            layers=(layer.name,),
+            occluder=settings.occluder,
+            stride=settings.stride,
+            drop=settings.drop,
+            batch_size=run.rounded(settings.batch_size),
+            mesh=run.mesh,
+        )[layer.name]
+        regions = activations.discrepancy_regions(found, share=settings.share, size=side)
+        some = rows[number * size : (number + 1) * size]
+        unit, place = np.nonzero(np.isin(marked, some))
+        masks[unit, place] = regions[np.searchsorted(some, marked[unit, place]), :, :, unit]
+    return masks

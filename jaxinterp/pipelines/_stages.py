@@ -144,6 +144,10 @@ def _check(run: Run) -> None:
     if run.study.source is None:
         return
     size, classes = run.source.image_size, len(run.source.classes)
+    if run.study.occlusion and run.study.occlusion.occluder > size:
+        raise ValueError(
+            f"expected an occluder of at most {size} px, the side of the images, got {run.study.occlusion.occluder}."
+        )
     for member, model in zip(run.study.members, run.built, strict=True):
         if model.image_size != size:
             raise ValueError(

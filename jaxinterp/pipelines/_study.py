@@ -12,6 +12,7 @@ from jaxinterp._base import Attack, Model
 from jaxinterp.data import Augment, Source
 from jaxinterp.pipelines._dissection_settings import Dissection
 from jaxinterp.pipelines._gates_settings import Gates
+from jaxinterp.pipelines._occlusion_settings import Occlusion
 from jaxinterp.pipelines._transfer_settings import Transfer
 from jaxinterp.training import Objective
 
@@ -163,6 +164,8 @@ class Study:
         standard: the threat model of the standard evaluation; None leaves it out.
         transfer: which members are attacked for the matrix of transfer, and how; None leaves it out.
         dissection: the concept set that the members are dissected over, apart from `source`; None leaves it out.
+        occlusion: marks in the galleries of the members' own layers what a unit needs of an image, by sliding an occluder;
+            None marks where its map is high.
         gates: how the units of the members' layers are asked for the classes that they speak for; None leaves it out.
         shard_size: adversarial images in a shard.
         batch_size: images in a batch, over all devices.
@@ -200,6 +203,7 @@ class Study:
     standard: Standard | None = None
     transfer: Transfer | None = None
     dissection: Dissection | None = None
+    occlusion: Occlusion | None = None
     gates: Gates | None = None
     shard_size: int = 256
     batch_size: int = 128

@@ -151,13 +151,28 @@ def study_pages(run: Run, phase: str, measured: Arrays) -> dict[str, str]:
             images,
             title=title,
             subtitle=f"{len(own[f'{REAL}/id']):,} real images, {phase} network",
-            text=_STUDY,
+            text=f"{_STUDY} {_marks(run)}",
             concepts=run.source.concepts,
             columns=_scores(scores, layer.shape[2]),
             classes=_classes(run, phase, own),
             iou_threshold=run.study.iou_threshold if run.source.concepts else None,
+            occlusion=run.study.occlusion,
         )
     return pages
+
+
+def _marks(run: Run) -> str:
+    """What the bright pixels of a picture are."""
+    settings = run.study.occlusion
+    if settings is not None:
+        return (
+            f"Bright, in the first {settings.num_pictures} pictures, is what the unit needs: there an occluder of "
+            f"{settings.occluder} px of random pixels, slid by {settings.stride} px, lowers its answer by more than "
+            f"{settings.share:.0%} of the largest drop."
+        )
+    if run.source.concepts is not None:
+        return "Bright is where the unit's map exceeds its upper quantile on the real images."
+    return "Bright is where the unit's map exceeds half of its maximum over its top images."
 
 
 def _scores(measured: Arrays, num_units: int) -> tuple[report.Column, ...]:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxinterp import activations, models
+from jaxinterp import _mesh, activations, models
 from jaxinterp.activations import DiscrepancyMaps, discrepancy_maps, discrepancy_on_image, discrepancy_regions
 from jaxinterp.activations._discrepancy import _occluded, _whole
 
@@ -75,6 +75,17 @@ def test_equals_a_loop_over_places_and_every_batch_size(model, images):
     assert some["mixed"].units.tolist() == [2, 0]
     turned = discrepancy_maps(key, model, images[::-1] * 1, layers=layers, batch_size=64, drop="maximum", **knobs)
     np.testing.assert_allclose(turned["mixed"].drop[::-1], found["mixed"].drop, atol=1e-6)
+
+
+def test_occluded_images_are_split_over_devices(model, images):
+    knobs: dict[str, Any] = {"layers": ("cells", "mixed"), "occluder": 5, "stride": 4}
+    alone = discrepancy_maps(jax.random.key(3), model, images, batch_size=8, **knobs)
+    split = discrepancy_maps(jax.random.key(3), model, images, batch_size=8, mesh=_mesh.data_mesh(4), **knobs)
+    for name, maps in alone.items():
+        np.testing.assert_allclose(split[name].drop, maps.drop, atol=1e-6)
+        assert np.array_equal(split[name].position, maps.position)
+    with pytest.raises(ValueError, match="a batch_size that 4 devices divide, got 6"):
+        discrepancy_maps(jax.random.key(3), model, images, batch_size=6, mesh=_mesh.data_mesh(4), **knobs)
 
 
 def test_one_trace_for_every_batch(model, images):

@@ -62,6 +62,7 @@ def smoke(
         pretraining=trained(lambda member: training.standard()),
         finetuning=trained(lambda member: training.consistent(attacks.fgsm(epsilon), layer=member.layer)),
         robustness=pipelines.Robustness(epsilon=epsilon, num_images=16, num_steps=2),
+        occlusion=pipelines.Occlusion(occluder=16, stride=16, num_pictures=1),
         shard_size=16,
         batch_size=32,
         attack_batch_size=16,

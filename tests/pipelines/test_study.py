@@ -103,6 +103,10 @@ def test_the_page_stands_alone_and_has_every_part(workdir):
         assert words in page, words
     assert 'src="http' not in page and "<script" not in page
     assert 'href="units/robust-VGG-11-conv5-2.html"' in page and len(list((workdir / "units").glob("*.html"))) == 4
+    assert (
+        "Bright, in the first 1 pictures, is what the unit needs"
+        in (workdir / "units" / "normal-AlexNet-conv5.html").read_text()
+    )
     assert "LC_U" in (workdir / "units" / "normal-AlexNet-conv5.csv").read_text()
     assert (workdir / "tables" / "units_that_align_with_a_concept.tex").is_file()
     assert len(list((workdir / "figures").glob("*.png"))) >= 12
