@@ -54,6 +54,7 @@ from jaxinterp.data._shards import shard_path as shard_path
 from jaxinterp.data._shards import write_shard as write_shard
 from jaxinterp.data._source import Example as Example
 from jaxinterp.data._source import Source as Source
+from jaxinterp.data._source import read as read
 from jaxinterp.data._subset import Subset as Subset
 from jaxinterp.data._subset import spread as spread
 from jaxinterp.data._subset import subset as subset

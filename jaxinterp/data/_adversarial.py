@@ -13,7 +13,7 @@ import numpy as np
 from jaxinterp.data._fingerprint import digest, files_digest
 from jaxinterp.data._records import AdversarialFormat, AdversarialRecord, decode_png, features
 from jaxinterp.data._shards import DATASET_NAME, finished_shards, remove_unfinished, shard_length, shard_path, whole_file
-from jaxinterp.data._source import Example
+from jaxinterp.data._source import NO_IMAGE, Example
 
 _LAST = "dataset_info.json"
 _FIGURES = {
@@ -66,9 +66,13 @@ class AdversarialSet:
         return len(self._records)
 
     def __getitem__(self, index: int, /) -> Example:
+        return self.read(index, image=True, concepts=False)
+
+    def read(self, index: int, *, image: bool, concepts: bool) -> Example:
+        """The example as far as it is needed, see `data.read`; it has no concept maps."""
         stored = self._read(index)
-        image = decode_png(stored["image"])
-        return Example(image, int(stored["label"]), int(stored["target"]), int(stored["id"]), int(stored["source_id"]), None)
+        picture = decode_png(stored["image"]) if image else NO_IMAGE
+        return Example(picture, int(stored["label"]), int(stored["target"]), int(stored["id"]), int(stored["source_id"]), None)
 
     def record(self, index: int) -> AdversarialRecord:
         """Everything that is stored of one adversarial image."""

@@ -15,7 +15,7 @@ from jaxinterp.data._broden_tables import INDEX_COLUMNS, pixels, read_codes, rea
 from jaxinterp.data._concepts import CATEGORIES, ConceptTable
 from jaxinterp.data._fingerprint import digest, files_digest
 from jaxinterp.data._images import centre_square, read_rgb
-from jaxinterp.data._source import Example
+from jaxinterp.data._source import NO_IMAGE, Example
 
 
 class _Row(NamedTuple):
@@ -72,15 +72,22 @@ class Broden:
 
     def __getitem__(self, index: int, /) -> Example:
         """The image at an index; its label is -1, for Broden has concepts and no classes."""
+        return self.read(index, image=True, concepts=True)
+
+    def read(self, index: int, *, image: bool, concepts: bool) -> Example:
+        """The example as far as it is needed, see `data.read`."""
         row = self.rows[index]
-        image = self._image(row)
+        picture, maps = self._image(row) if image else NO_IMAGE, self._maps(row) if concepts else None
+        return Example(picture, -1, -1, row.number, row.number, maps)
+
+    def _maps(self, row: _Row) -> Int32[np.ndarray, "s s l"]:
         maps = [np.zeros((self.label_size, self.label_size), np.int32)] * sum(count for _, count in self.layers)
         start = 0
         for (category, count), cell in zip(self.layers, row.items, strict=True):
             for layer, item in enumerate(cell, start):
                 maps[layer] = self._layer(row, category, item)
             start += count
-        return Example(image, -1, -1, row.number, row.number, np.stack(maps, axis=-1))
+        return np.stack(maps, axis=-1)
 
     def _image(self, row: _Row) -> UInt8[np.ndarray, "s s 3"]:
         path = _there(self.path / "images" / row.image)

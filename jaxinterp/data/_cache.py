@@ -3,12 +3,13 @@
 import concurrent.futures
 import dataclasses
 import multiprocessing
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float32, Int32, Integer, UInt8
 
 from jaxinterp.data._concepts import ConceptTable
-from jaxinterp.data._source import Example, Source
+from jaxinterp.data._source import Example, Source, read
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -74,7 +75,7 @@ def cached(source: Source, *, keep_concepts: bool = True, num_processes: int = 0
     maps: np.ndarray | None = None
     depth: np.ndarray | None = None
     kind = np.int32 if concepts is None or len(concepts.names) > 2**15 else np.int16
-    for index, example in enumerate(_read_all(source, num_processes)):
+    for index, example in enumerate(_read_all(source, concepts is not None, num_processes)):
         if example.image.shape != images.shape[1:]:
             raise ValueError(
                 f"expected images of {size} x {size}, got shape {example.image.shape} at {index}; "
@@ -104,24 +105,25 @@ def cached(source: Source, *, keep_concepts: bool = True, num_processes: int = 0
     )
 
 
-def _read_all(source: Source, num_processes: int):
+def _read_all(source: Source, concepts: bool, num_processes: int) -> Iterator[Example]:
     if num_processes <= 0:
         for index in range(len(source)):
-            yield source[index]
+            yield read(source, index, concepts=concepts)
         return
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(
-        num_processes, mp_context=context, initializer=_keep, initargs=(source,)
+        num_processes, mp_context=context, initializer=_keep, initargs=(source, concepts)
     ) as pool:
         yield from pool.map(_read_kept, range(len(source)), chunksize=max(1, min(64, len(source) // (4 * num_processes))))
 
 
-_KEPT: list[Source] = []  # what a reading process reads from; empty everywhere else
+_KEPT: list[tuple[Source, bool]] = []  # what a reading process reads, and whether with concept maps; empty everywhere else
 
 
-def _keep(source: Source) -> None:
-    _KEPT[:] = [source]
+def _keep(source: Source, concepts: bool) -> None:
+    _KEPT[:] = [(source, concepts)]
 
 
 def _read_kept(index: int) -> Example:
-    return _KEPT[0][index]
+    source, concepts = _KEPT[0]
+    return read(source, index, concepts=concepts)

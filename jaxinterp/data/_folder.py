@@ -12,7 +12,7 @@ import numpy as np
 from jaxinterp.data._fingerprint import digest, files_digest
 from jaxinterp.data._images import check_header, read_image, read_rgb
 from jaxinterp.data._labels import Labels, Row, name_classes, read_labels
-from jaxinterp.data._source import Example
+from jaxinterp.data._source import NO_IMAGE, Example
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".JPEG", ".JPG", ".PNG")
 
@@ -56,9 +56,13 @@ class ImageFolder:
         return len(self.files)
 
     def __getitem__(self, index: int, /) -> Example:
-        image = _read(self.files[index], image_size=self.image_size, crop=self.crop)
+        return self.read(index, image=True, concepts=False)
+
+    def read(self, index: int, *, image: bool, concepts: bool) -> Example:
+        """The example as far as it is needed, see `data.read`; it has no concept maps."""
+        picture = _read(self.files[index], image_size=self.image_size, crop=self.crop) if image else NO_IMAGE
         name = self.ids[index]
-        return Example(image, self.labels[index], self.targets[index], name, name, None)
+        return Example(picture, self.labels[index], self.targets[index], name, name, None)
 
     def check(self, *, num_threads: int = 4) -> None:
         """Decodes every image once.

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxinterp._base import Batch
 from jaxinterp.data._source import Example, Source
+from jaxinterp.data._source import read as read_example
 from jaxinterp.data._subset import check_indices
 
 
@@ -16,6 +17,7 @@ def batches(
     batch_size: int,
     indices: Iterable[int] | None = None,
     read_concepts: bool = True,
+    read_images: bool = True,
     num_threads: int = 2,
 ) -> Iterator[Batch]:
     """All examples of a source in order, in batches of NumPy arrays of one size.
@@ -28,6 +30,7 @@ def batches(
         indices: the examples wanted, in the order wanted; by default all. On several hosts, host `p` of `q` takes
             `range(p, len(source), q)`.
         read_concepts: put the concept maps of a source that has them in `extra["concepts"]`.
+        read_images: False where nobody looks at the images, which then may have no pixels.
         num_threads: threads that read ahead, each one batch; 0 reads only when asked. Decoding JPEG gains from two,
             drawing in Python does not.
 
@@ -49,7 +52,8 @@ def batches(
     rows = [chosen[start : start + batch_size] for start in range(0, len(chosen), batch_size)]
 
     def read(row: Sequence[int]) -> Batch:
-        return collate([source[index] for index in row], batch_size=batch_size, read_concepts=read_concepts)
+        examples = [read_example(source, index, image=read_images, concepts=read_concepts) for index in row]
+        return collate(examples, batch_size=batch_size, read_concepts=read_concepts)
 
     return iter(grain.MapDataset.source(rows).map(read).to_iter_dataset(thread_options(num_threads)))
 

@@ -35,7 +35,8 @@ class Source(Protocol):
     """Random access to labelled images of one size: what every data set of the library is.
 
     `source[i]` is the same example each time it is asked for, in every process; nothing else is required, so a new
-    source is a class with these six members. Reading is safe from several threads.
+    source is a class with these six members. Reading is safe from several threads. A source that decodes images and concept
+    maps one by one may have a method `read(index, *, image, concepts)` besides, see `read`.
     """
 
     @property
@@ -66,3 +67,30 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Example: ...
+
+
+NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
+"""The image of an example that was read without one."""
+
+
+def read(source: Source, index: int, *, image: bool = True, concepts: bool = True) -> Example:
+    """An example of a source, as far as it is needed: decoding is most of the work of many sources.
+
+    Args:
+        source: any source. Where it has a method `read(index, *, image, concepts)`, that is asked; where it has none, the
+            whole example is read.
+        index: of the example.
+        image: the image is needed.
+        concepts: the concept maps are needed.
+
+    Returns:
+        The example. What is not needed may be missing: an image of no pixels, no concept maps.
+
+    Example:
+        >>> from jaxinterp import data
+        >>> source = data.subset(data.concept_world(num_images=9, seed=0), [4, 7])
+        >>> data.read(source, 1, image=False, concepts=False).id
+        7
+    """
+    parts = getattr(source, "read", None)
+    return source[index] if parts is None else parts(index, image=image, concepts=concepts)

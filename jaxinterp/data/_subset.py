@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from jaxinterp.data._concepts import ConceptTable
 from jaxinterp.data._fingerprint import digest
-from jaxinterp.data._source import Example, Source
+from jaxinterp.data._source import Example, Source, read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +46,10 @@ class Subset:
 
     def __getitem__(self, index: int, /) -> Example:
         return self.source[self.indices[index]]
+
+    def read(self, index: int, *, image: bool, concepts: bool) -> Example:
+        """The example as far as it is needed, see `data.read`."""
+        return read(self.source, self.indices[index], image=image, concepts=concepts)
 
 
 def subset(source: Source, indices: Iterable[int]) -> Subset:

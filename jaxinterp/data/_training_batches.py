@@ -13,7 +13,7 @@ from jaxinterp._base import Batch
 from jaxinterp.data._augment import Augment, compose, describe, random_flip
 from jaxinterp.data._fingerprint import digest
 from jaxinterp.data._loader import as_floats, chosen_indices, stacked, thread_options
-from jaxinterp.data._source import Example, Source
+from jaxinterp.data._source import Example, Source, read
 from jaxinterp.data._workers import in_processes
 
 
@@ -196,7 +196,7 @@ class _Reader:
 
     def example(self, index: int, generator: np.random.Generator) -> Example:
         """An example of the source, changed by what is drawn from the generator of its place."""
-        return self.augment(generator, self.source[index])
+        return self.augment(generator, read(self.source, index, concepts=self.read_concepts))
 
     def __call__(self, number: int) -> Batch:
         epoch, place = divmod(number, len(self.chosen) // self.batch_size)

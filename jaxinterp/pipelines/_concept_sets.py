@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float64, Int32
+from jaxtyping import Float64, Int32, UInt8
 
 from jaxinterp import data
 from jaxinterp._base import Model
@@ -61,7 +61,10 @@ def concept_sets(run: Run, phase: str, settings: Dissection) -> dict[str, Source
     labels = said_of(run, models, clean, batch_size=settings.batch_size, title=f"predict {phase}").prediction
     classes = tuple(f"class {index}" for index in range(sizes.pop()))
     labelled = Derived(
-        clean, functools.partial(_with_label, labels), clean.concepts, (classes, settings.class_names or classes)
+        clean,
+        clean.concepts,
+        change=functools.partial(_with_label, labels),
+        labelled=(classes, settings.class_names or classes),
     )
     made = Making(labelled, np.arange(len(clean)), 1, perturbed_path(run, phase), _FOLD)
     write_images(run, made, run.study.attack(phase), models, title=f"generate concepts {phase}")
@@ -95,16 +98,18 @@ def noise_control(key: Array, clean: Source, adversarial: Source) -> Derived:
     partner = np.empty(len(order), np.int64)
     partner[order] = np.roll(order, 1)
 
-    def perturbation(index: int) -> Float64[np.ndarray, "h w 3"]:
-        return adversarial[index].image.astype(np.float64) - clean[index].image
+    def perturbation(index: int, image: UInt8[np.ndarray, "h w 3"]) -> Float64[np.ndarray, "h w 3"]:
+        return data.read(adversarial, index, concepts=False).image.astype(np.float64) - image
 
-    def change(index: int, example: Example) -> Example:
-        own, other = perturbation(index), perturbation(int(partner[index]))
-        norm = np.linalg.norm(other)
-        scaled = other * (np.linalg.norm(own) / norm) if norm > 0 else other
-        return example._replace(image=np.clip(np.round(example.image + scaled), 0, 255).astype(np.uint8))
+    def noisy(index: int, example: Example) -> UInt8[np.ndarray, "h w 3"]:
+        other = int(partner[index])
+        own = perturbation(index, example.image)
+        foreign = perturbation(other, data.read(clean, other, concepts=False).image)
+        norm = np.linalg.norm(foreign)
+        scaled = foreign * (np.linalg.norm(own) / norm) if norm > 0 else foreign
+        return np.clip(np.round(example.image + scaled), 0, 255).astype(np.uint8)
 
-    return Derived(clean, change, clean.concepts)
+    return Derived(clean, clean.concepts, image=noisy)
 
 
 class Said(NamedTuple):

@@ -226,6 +226,7 @@ class _Passes:
             mesh=self.mesh,
             batch_size=self.batch_size,
             title=f"{self.title} {name} null",
+            read_images=not self.kept,
             maps=self.kept.reading((name,), sample.indices, self.batch_size) if self.kept else None,
         )
         return found[0], found[1] if further else None
@@ -264,6 +265,7 @@ class _Passes:
             batch_size=self.batch_size,
             title=f"{self.title} {what}",
             read_concepts=read_concepts,
+            read_images=first or not self.kept,
             maps=maps,
             batches=self.kept.batches() if self.kept and not first and not read_concepts else None,
         )

@@ -147,7 +147,7 @@ def _pictures(
     else:
         masks = _needed(run, model, layer, found.source, index, occlusion, title)
     return report.TopPictures(
-        lambda row: found.source[row].image,
+        lambda row: data.read(found.source, row, concepts=False).image,
         index,
         masks=masks,
         values=found.arrays["top_values"],

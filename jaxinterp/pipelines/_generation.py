@@ -189,7 +189,9 @@ def _batch(run: Run, made: Making, models: tuple[Model, ...], rows: np.ndarray, 
     rank = np.zeros(size, np.int32)
     rank[: len(rows)] = rows % num_targets
     clean = data.collate(
-        [made.source[int(made.chosen[row // num_targets])] for row in rows], batch_size=size, read_concepts=False
+        [data.read(made.source, int(made.chosen[row // num_targets]), concepts=False) for row in rows],
+        batch_size=size,
+        read_concepts=False,
     )
     batch = run.shard(clean._replace(id=np.where(clean.mask, clean.source_id * num_targets + rank, -1)))
     return batch._replace(target=_targets(models, batch, jnp.asarray(rank), num_targets)), rank

@@ -54,14 +54,18 @@ class Derived:
 
     Attributes:
         source: the other one.
-        change: `(index, example) -> example`.
         concepts: what the numbers in the changed examples' concept maps mean.
+        change: `(index, example) -> example` with another id or label; None keeps them.
+        image: `(index, example) -> image`; None keeps it.
+        maps: `(example) -> concept maps`; None keeps them.
         labelled: classes and class names, where the change gives other labels; None for those of the other source.
     """
 
     source: Source
-    change: Callable[[int, Example], Example]
     concepts: data.ConceptTable | None
+    change: Callable[[int, Example], Example] | None = None
+    image: Callable[[int, Example], np.ndarray] | None = None
+    maps: Callable[[Example], np.ndarray | None] | None = None
     labelled: tuple[tuple[str, ...], tuple[str, ...]] | None = None
 
     @property
@@ -88,27 +92,38 @@ class Derived:
         return len(self.source)
 
     def __getitem__(self, index: int, /) -> Example:
-        return self.change(index, self.source[index])
+        return self.read(index, image=True, concepts=True)
+
+    def read(self, index: int, *, image: bool, concepts: bool) -> Example:
+        """The example as far as it is needed, see `data.read`."""
+        example = data.read(self.source, index, image=image, concepts=concepts and self.maps is None)
+        if self.change is not None:
+            example = self.change(index, example)
+        if image and self.image is not None:
+            example = example._replace(image=self.image(index, example))
+        if concepts and self.maps is not None:
+            example = example._replace(concepts=self.maps(example))
+        return example
 
 
 def with_concepts(adversarial: Source, clean: Source) -> Derived:
     """An adversarial source whose images carry the concept maps of the clean images they were made from."""
     position = {int(name): index for index, name in enumerate(source_ids(clean))}
 
-    def change(_: int, example: Example) -> Example:
-        return example._replace(concepts=clean[position[example.source_id]].concepts)
+    def maps(example: Example) -> np.ndarray | None:
+        return data.read(clean, position[example.source_id], image=False).concepts
 
-    return Derived(adversarial, change, clean.concepts)
+    return Derived(adversarial, clean.concepts, maps=maps)
 
 
 def renumbered(source: Source) -> Derived:
     """A source whose examples are named by their positions."""
-    return Derived(source, lambda index, example: example._replace(id=index), source.concepts)
+    return Derived(source, source.concepts, change=lambda index, example: example._replace(id=index))
 
 
 def source_ids(source: Source) -> np.ndarray:
     """The ids of all examples, in the source's order."""
-    return np.asarray([source[index].id for index in range(len(source))])
+    return np.asarray([data.read(source, index, image=False, concepts=False).id for index in range(len(source))])
 
 
 def accumulate(
@@ -146,6 +161,7 @@ def fold(
     batch_size: int,
     title: str,
     read_concepts: bool = True,
+    read_images: bool = True,
     maps: Maps | None = None,
     batches: Iterable[Batch] | None = None,
 ) -> tuple[Any, ...]:
@@ -162,6 +178,7 @@ def fold(
         batch_size: images in a batch; the devices divide it.
         title: of the progress bar.
         read_concepts: read the concept maps, where the source has them.
+        read_images: False where neither the maps nor the statistics come from the images.
         maps: where the activations come from, in place of the model.
         batches: of that size, in place of those read from the source.
 
@@ -173,7 +190,8 @@ def fold(
     states = jax.jit(_initial, static_argnums=(0, 1), out_shardings=jax.NamedSharding(mesh, PartitionSpec(AXIS)))(
         tuple(statistic.init for statistic in statistics), mesh.size
     )
-    read = batches or data.batches(source, batch_size=batch_size, read_concepts=read_concepts and source.concepts is not None)
+    labelled = read_concepts and source.concepts is not None
+    read = batches or data.batches(source, batch_size=batch_size, read_concepts=labelled, read_images=read_images)
     for number, host_batch in enumerate(progress(read, title=title, total=-(-len(source) // batch_size))):
         batch = jax.device_put(host_batch, _mesh.sharded(mesh))
         states = update(states, batch, jax.device_put(found(number, batch), _mesh.sharded(mesh)))
