@@ -77,7 +77,7 @@ def run_factors(
         part = f"condition.{condition.name}"
         if not workdir.finished(part):
             announce(f"{condition.group}: {condition.title or condition.name} ...")
-            if condition.of is not None and condition.at_step is None:
+            if condition.of is not None and condition.at_step is None and not condition.layers:
                 read = found[condition.of]
             else:
                 read = _read(factors, workdir, condition, mesh, concepts, probed, number)

@@ -41,6 +41,7 @@ CONDITIONS = (
     Condition("base", "iterations", num_steps=4, **WHOLE),
     Condition("two", "iterations", title="2 steps", of="base", at_step=2),
     Condition("again", "tasks", of="base"),
+    Condition("lower", "tasks", of="base", layers=("conv1",)),
     Condition("rotation", "tasks", num_steps=2, objective=training.rotation(layer="conv2"), **WHOLE),
     Condition("still", "tuned", start="base", num_steps=1, **{**WHOLE, "optimizer": sgd(0.0), "layers": ("conv1", "conv2")}),
 )
@@ -96,6 +97,10 @@ def test_readings_are_those_of_one_training(done):
     base, two = (done.load(f"condition.{name}")[0] for name in ("base", "two"))
     assert (base["num_steps"], two["num_steps"]) == (4, 2)
     assert done.load("condition.again")[0] == base
+    lower = done.load("condition.lower")[0]
+    assert list(lower["layers"]) == ["conv1"] and lower["accuracy"] == base["accuracy"], (
+        "the layers it names, not those of base"
+    )
     step = jax.jit(training.train_step(training.standard(), optax.sgd(0.1)))
     batches = data.training_batches(training_world(), batch_size=8, seed=0, flip=True)
     state = training.init_state(optax.sgd(0.1), network())
