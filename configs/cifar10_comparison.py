@@ -8,9 +8,8 @@ standard evaluation; LC, CS1, CS2, r1, r2; the units dissected over the concept 
         --weights resnet20.npz --black-box resnet56.safetensors
 
 Fine-tunes the published weights of the ResNet-20, all contenders for the same steps; the weight of the divergence of TRADES
-rises over half of them. `--contenders ablation` compares the
-consistent loss at other weights (beta), layers and radii instead. About ten minutes a network on two quiet cores, most of it
-attacks.
+rises over half of them. `--contenders ablation` compares the consistent loss at other weights (beta), layers and radii instead.
+About ten minutes a network on two quiet cores, most of it attacks.
 
 The attack that always drives a normal network to its target hardly ever moves one that was trained with the consistent loss,
 so its CS, r1 and r2 may say no more than that. `--contenders matched` attacks these networks harder, until they follow as

@@ -27,16 +27,9 @@ the SqueezeNets. An hour on two busy cores; `--num-images 20` is a first look.
 import functools
 import pathlib
 
-from jaxinterp import Model, attacks, data, metrics, models, pipelines, report
+from imagenet_sample import NETWORKS, network
 
-NETWORKS = {
-    "resnet18": (models.resnet18, "layer4.1"),
-    "resnet18_ktb": (models.resnet18, "layer4.1"),
-    "resnet50": (models.resnet50, "layer4.2"),
-    "squeezenet1_0": (models.squeezenet1_0, "fire9"),
-    "squeezenet1_1": (models.squeezenet1_1, "fire9"),
-}
-"""Name of the network and of its file -> builder, layer whose units are studied."""
+from jaxinterp import Model, attacks, data, metrics, models, pipelines, report
 
 FAMILIES = {
     "ResNet-18": ("resnet18", "resnet18_ktb"),
@@ -46,9 +39,9 @@ FAMILIES = {
 """Networks that are versions of one."""
 
 
-def network(name: str, weights: pathlib.Path, image_size: int) -> Model:
+def resized(name: str, weights: pathlib.Path, image_size: int) -> Model:
     """One of `NETWORKS` with its weights in that folder, for images of that size."""
-    return models.at_size(NETWORKS[name][0](weights=weights / f"{name}.safetensors"), image_size)
+    return models.at_size(network(name, weights), image_size)
 
 
 def nips17(
@@ -102,8 +95,8 @@ def nips17(
             dissected=False,
         ),
         members=tuple(
-            pipelines.Member(name, functools.partial(network, name, folder, image_size), layer)
-            for name, (_, layer) in NETWORKS.items()
+            pipelines.Member(name, functools.partial(resized, name, folder, image_size), layer)
+            for name, (_, _, layer) in NETWORKS.items()
         ),
         source=lambda: data.image_folder(
             competition / "images",

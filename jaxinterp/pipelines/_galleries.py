@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ from jax import Array
 from jaxtyping import Bool, Float32, Int
 
 from jaxinterp import activations, data, report
-from jaxinterp._base import Layer, Model
+from jaxinterp._base import Batch, Layer, Model
 from jaxinterp.activations import Anchor
 from jaxinterp.data import ConceptTable, Source
 from jaxinterp.pipelines._context import Run, progress
@@ -191,12 +191,9 @@ def _top_maps(
     maps = np.zeros((*index.shape, height, width), np.float32)
     rows = np.unique(index[index >= 0])
     size = run.rounded(min(run.study.batch_size, 32))
-    read = data.batches(source, batch_size=size, indices=rows.tolist(), read_concepts=False)
-    for number, batch in enumerate(progress(read, title=f"{title} pictures", total=-(-len(rows) // size))):
+    for batch, unit, place, row in _batches(source, rows, index, size, f"{title} pictures"):
         found = np.asarray(maps_of(model, (layer.name,), run.shard(batch).image)[layer.name])
         found = found.reshape(size, height, width, num_units)
-        unit, place = np.nonzero(np.isin(index, rows[number * size : (number + 1) * size]))
-        row = np.searchsorted(rows, index[unit, place]) - number * size
         maps[unit, place] = found[row, :, :, unit]
     return maps
 
@@ -211,8 +208,7 @@ def _needed(
     rows = np.unique(marked[marked >= 0])
     places = ((source.image_size - settings.occluder) // settings.stride + 1) ** 2
     size = max(1, min(len(rows), _DROPS // (max(places, side**2) * layer.shape[2])))
-    read = data.batches(source, batch_size=size, indices=rows.tolist(), read_concepts=False)
-    for number, batch in enumerate(progress(read, title=f"{title} occluded", total=-(-len(rows) // size))):
+    for batch, unit, place, row in _batches(source, rows, marked, size, f"{title} occluded"):
         found = activations.discrepancy_maps(
             run.key(_OCCLUDED),
             model,
@@ -225,7 +221,16 @@ def _needed(
             mesh=run.mesh,
         )[layer.name]
         regions = activations.discrepancy_regions(found, share=settings.share, size=side)
-        some = rows[number * size : (number + 1) * size]
-        unit, place = np.nonzero(np.isin(marked, some))
-        masks[unit, place] = regions[np.searchsorted(some, marked[unit, place]), :, :, unit]
+        masks[unit, place] = regions[row, :, :, unit]
     return masks
+
+
+def _batches(
+    source: Source, rows: Int[np.ndarray, " m"], index: Int[np.ndarray, "u k"], size: int, title: str
+) -> Iterator[tuple[Batch, np.ndarray, np.ndarray, np.ndarray]]:
+    """Images of a source in batches; with each, where `index` names them: unit, place, and row of the batch."""
+    read = data.batches(source, batch_size=size, indices=rows.tolist(), read_concepts=False)
+    for number, batch in enumerate(progress(read, title=title, total=-(-len(rows) // size))):
+        some = rows[number * size : (number + 1) * size]
+        unit, place = np.nonzero(np.isin(index, some))
+        yield batch, unit, place, np.searchsorted(some, index[unit, place])
