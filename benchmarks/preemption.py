@@ -38,7 +38,7 @@ def started(folder: pathlib.Path, options: argparse.Namespace) -> subprocess.Pop
         "seed": options.seed,
     }
     recipe = ["configs/train_cifar10.py", "--workdir", str(folder), "--log-ids"]
-    line = [sys.executable, "-m", "jaxinterp.cli", "train", *recipe]
+    line = [sys.executable, "-m", "jaxinterp", "train", *recipe]
     for name, value in knobs.items():
         line += [f"--{name}", str(value)]
     return subprocess.Popen(line, cwd=_rows.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

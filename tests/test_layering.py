@@ -15,6 +15,7 @@ FLOORS = [
     {"report"},
     {"pipelines"},
     {"cli"},
+    {"__main__"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

@@ -124,7 +124,7 @@ def test_show(capsys):
 def started(folder, *arguments, devices=2):
     """The command in a process of its own."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
-    line = [sys.executable, "-m", "jaxinterp.cli", "train", RECIPE, "--workdir", str(folder), "--devices", str(devices)]
+    line = [sys.executable, "-m", "jaxinterp", "train", RECIPE, "--workdir", str(folder), "--devices", str(devices)]
     return subprocess.Popen(
         [*line, *arguments], env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

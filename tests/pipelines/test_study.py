@@ -61,7 +61,7 @@ def _start(path: pathlib.Path, compiled: pathlib.Path, *, largest_file: int | No
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    command = [sys.executable, "-m", "jaxinterp.cli", "study", str(RECIPE), "--workdir", str(path)]
+    command = [sys.executable, "-m", "jaxinterp", "study", str(RECIPE), "--workdir", str(path)]
     if largest_file is not None:
         limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({largest_file}, {largest_file}))"
         call = f"import sys; {limit}; from jaxinterp.cli import main; sys.exit(main({command[3:]}))"

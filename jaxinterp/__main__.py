@@ -1,4 +1,4 @@
-"""`python -m jaxinterp.cli`."""
+"""`python -m jaxinterp`."""
 
 import sys
 
