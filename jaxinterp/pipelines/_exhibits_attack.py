@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxinterp import metrics, report
+from jaxinterp import data, metrics, report
 from jaxinterp.pipelines._context import NORMAL
 from jaxinterp.pipelines._dissection import ADVERSARIAL
 from jaxinterp.pipelines._results import Results
@@ -62,11 +62,11 @@ def _one_a_class(results: Results, examples: list) -> list:
     source, classes = results.run.source, len(results.run.source.classes)
     if classes > 24:
         return examples
-    found: dict[int, object] = {}
+    first: dict[int, int] = {}
     for index in range(len(source)):
-        found.setdefault(source[index].label, source[index])
-        if len(found) == classes:
-            return [found[label] for label in sorted(found)]
+        first.setdefault(data.read(source, index, image=False, concepts=False).label, index)
+        if len(first) == classes:
+            return [source[first[label]] for label in sorted(first)]
     return examples
 
 

@@ -1,7 +1,7 @@
 """The stage of class-specific gates: how far the units of every member belong to classes, with a control for each figure."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optax
@@ -25,6 +25,16 @@ EVERY, FILTERS, RANDOM = "every", "filters", "random"
 
 _BATCH_SIZE = 50
 """Images at once, where sets of units are tried on each."""
+
+
+class _Subject(NamedTuple):
+    """A member's network, the images it is read on, what it says of them, and the filters `[units classes]` of each class."""
+
+    member: Member
+    model: Model
+    source: Source
+    said: Outputs
+    filters: np.ndarray
 
 
 def measure_gates(run: Run, phase: str) -> None:
@@ -76,10 +86,11 @@ def _measured(
         "block_score": metrics.block_score(similarity, groups),
         "accuracy": list(metrics.wilson_interval(int((said.predictions == said.label).sum()), len(said.label))),
     }
-    values["without"], without = _without(rng, member, model, source, said, filters, settings)
+    subject = _Subject(member, model, source, said, filters)
+    values["without"], without = _without(rng, subject, num_controls=settings.num_controls)
     arrays |= {f"without/{name}": one for name, one in without.items()}
     if settings.category is not None:
-        values["localised"], localised = _localised(rng, member, model, source, said, filters, settings)
+        values["localised"], localised = _localised(rng, subject, *_places(subject, settings))
         arrays |= {f"localised/{name}": one for name, one in localised.items()}
     if run.study.source is not None:
         values["detection"] = list(_detection(run, rng, phase, member, model))
@@ -113,25 +124,18 @@ def _fitted(run: Run, phase: str, index: int, member: Member, model: Model, sett
     return np.asarray(models.gate_of(trained.model))
 
 
-def _without(
-    rng: np.random.Generator,
-    member: Member,
-    model: Model,
-    source: Source,
-    said: Outputs,
-    filters: np.ndarray,
-    settings: Gates,
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _without(rng: np.random.Generator, subject: _Subject, *, num_controls: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Accuracy of a class and of all others with the filters of that class masked, or kept alone, beside random units.
 
     A control permutes the units, so that every class has as many filters as before.
     """
-    num_classes, label = filters.shape[1], said.label
-    tables = [filters, *(filters[rng.permutation(len(filters))] for _ in range(settings.num_controls))]
+    member, filters, label = subject.member, subject.filters, subject.said.label
+    num_classes = filters.shape[1]
+    tables = [filters, *(filters[rng.permutation(len(filters))] for _ in range(num_controls))]
     sets = np.concatenate([np.concatenate([table.T, ~table.T]) for table in tables])
     parts = [
-        tracing.ablated_predictions(model, images, sets, layer=member.layer, batch_size=_BATCH_SIZE)
-        for images in _images(source, np.arange(len(source)), f"masked filters {member.name}")
+        tracing.ablated_predictions(subject.model, images, sets, layer=member.layer, batch_size=_BATCH_SIZE)
+        for images in _images(subject.source, np.arange(len(label)), f"masked filters {member.name}")
     ]
     # [1 + controls, masked or kept, class whose filters they are, image]
     predicted = np.concatenate(parts, axis=1).reshape(len(tables), 2, num_classes, len(label))
@@ -157,25 +161,18 @@ def _without(
 
 
 def _localised(
-    rng: np.random.Generator,
-    member: Member,
-    model: Model,
-    source: Source,
-    said: Outputs,
-    filters: np.ndarray,
-    settings: Gates,
+    rng: np.random.Generator, subject: _Subject, chosen: np.ndarray, known: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """How well maps of the class's filters, of every unit and of random units find the class, on images classified rightly."""
-    assert settings.category is not None
-    chosen, known = _places(source, said, filters, settings)
+    """How well maps of the class's filters, of every unit and of random units find the pixels `known` of the class."""
+    member = subject.member
     found: dict[str, list[np.ndarray]] = {}
-    for number, images in enumerate(_images(source, chosen, f"localisation {member.name}")):
+    for number, images in enumerate(_images(subject.source, chosen, f"localisation {member.name}")):
         rows = slice(number * _BATCH_SIZE, number * _BATCH_SIZE + len(images))
-        label, place = said.label[chosen[rows]], known[rows]
-        own = filters[:, label].T
+        label, place = subject.said.label[chosen[rows]], known[rows]
+        own = subject.filters[:, label].T
         units = {EVERY: np.ones_like(own), FILTERS: own, RANDOM: rng.permuted(own, axis=1)}
         for name, one in units.items():
-            maps = tracing.class_maps(model, images, label, layer=member.layer, units=one)
+            maps = tracing.class_maps(subject.model, images, label, layer=member.layer, units=one)
             for kind, drawn in maps._asdict().items():
                 found.setdefault(f"{kind}/{name}", []).append(metrics.localization(drawn, place).iou)
     arrays = {name: np.concatenate(parts) for name, parts in found.items()}
@@ -191,16 +188,17 @@ def _localised(
     return values, arrays
 
 
-def _places(source: Source, said: Outputs, filters: np.ndarray, settings: Gates) -> tuple[np.ndarray, np.ndarray]:
+def _places(subject: _Subject, settings: Gates) -> tuple[np.ndarray, np.ndarray]:
     """The images whose class has filters, is predicted and is seen, and its pixels on them."""
+    source, said = subject.source, subject.said
     if source.concepts is None:
         raise ValueError("expected held-out images with concept maps for localisation, got none; write category=None.")
     assert settings.category is not None
     rows, places = [], []
-    for index in np.flatnonzero((said.predictions == said.label) & np.any(filters, axis=0)[said.label]):
+    for index in np.flatnonzero((said.predictions == said.label) & np.any(subject.filters, axis=0)[said.label]):
         if len(rows) == settings.num_localised:
             break
-        example = source[int(index)]
+        example = data.read(source, int(index), image=False)
         number = source.concepts.number(settings.category, source.class_names[example.label])
         place = (np.asarray(example.concepts) == number).any(axis=-1)
         if place.any() and not place.all():
@@ -214,7 +212,8 @@ def _detection(run: Run, rng: np.random.Generator, phase: str, member: Member, m
     """Area under the curve of telling adversarial images from clean ones by the layer's pooled activations."""
     clean, attacked = data.subset(run.source, run.attacked.tolist()), adversarial_images(run, phase)
     sides = [outputs(run, model, member.layer, images, title=f"detection {member.name}") for images in (clean, attacked)]
-    ids = np.asarray([attacked[index].source_id for index in range(len(attacked))])
+    read = (data.read(attacked, index, image=False, concepts=False) for index in range(len(attacked)))
+    ids = np.asarray([example.source_id for example in read])
     found = metrics.feature_detection(rng, sides[0].mean, sides[1].mean, clean_ids=source_ids(clean), adversarial_ids=ids)
     return found.auroc
 
@@ -222,7 +221,7 @@ def _detection(run: Run, rng: np.random.Generator, phase: str, member: Member, m
 def _images(source: Source, rows: np.ndarray, title: str) -> Iterator[np.ndarray]:
     """The images of some rows, a batch at a time."""
     for start in progress(range(0, len(rows), _BATCH_SIZE), title=title):
-        pixels = [source[int(row)].image for row in rows[start : start + _BATCH_SIZE]]
+        pixels = [data.read(source, int(row), concepts=False).image for row in rows[start : start + _BATCH_SIZE]]
         yield np.stack(pixels).astype(np.float32) / np.float32(255)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxinterp import tracing
+from jaxinterp import data, tracing
 from jaxinterp._base import Model
 from jaxinterp.pipelines._context import NORMAL, Run, evenly, progress
 from jaxinterp.pipelines._generation import adversarial_images
@@ -127,7 +127,7 @@ def _pairs(run: Run, rows: np.ndarray, scored: dict[str, np.ndarray]) -> _Pairs:
     stored, num_targets = adversarial_images(run, NORMAL), run.study.num_targets
     size = run.source.image_size
     adversarial = [stored[int(row)].image for row in rows]
-    clean = [run.source[int(run.attacked[row // num_targets])].image for row in rows]
+    clean = [data.read(run.source, int(run.attacked[row // num_targets]), concepts=False).image for row in rows]
 
     def images(parts: list[np.ndarray]) -> np.ndarray:
         return np.asarray(parts, np.float32).reshape(-1, size, size, 3) / np.float32(255)
