@@ -2,9 +2,11 @@
 
 `--contenders objectives`: normal training, the consistent loss of Dong, Su, Zhu, Bao, "Towards Interpretable Deep Neural
 Networks by Leveraging Adversarial Examples" (2017; journal 2022), and TRADES; accuracies, LC, CS1, CS2, r1, r2 and the
-dissection ratio. `--contenders gates`: the gates of Liang et al., "Training Interpretable Convolutional Neural Networks by
-Differentiating Class-specific Filters" (2020), beside normal training: what units say about classes, what masking a class's
-filters costs, whether they find the object, and whether they tell adversarial images.
+dissection ratio. `--contenders attacks`: the consistent loss with one step of FGSM and with several of PGD, and adversarial
+training with that PGD and no distance between features. `--contenders gates`: the gates of Liang et al., "Training
+Interpretable Convolutional Neural Networks by Differentiating Class-specific Filters" (2020), beside normal training: what
+units say about classes, what masking a class's filters costs, whether they find the object, and whether they tell
+adversarial images.
 
     jaxinterp compare configs/world_comparison.py --workdir runs/world
     jaxinterp compare configs/world_comparison.py --workdir runs/world_gates --contenders gates
@@ -21,10 +23,16 @@ import optax
 from jaxinterp import Model, attacks, data, models, pipelines, report, training
 
 LAYER = "layer4.1"
-CONTENDERS = {"objectives": ("normal", "consistent", "TRADES"), "gates": ("normal", "class-specific")}
+CONTENDERS = {
+    "objectives": ("normal", "consistent", "TRADES"),
+    "attacks": ("normal", "consistent", "consistent PGD", "PGD"),
+    "gates": ("normal", "class-specific"),
+}
 TITLES = {
     "normal": "normal training",
     "consistent": "consistent loss",
+    "consistent PGD": "consistent loss with PGD",
+    "PGD": "adversarial training with PGD",
     "TRADES": "TRADES",
     "class-specific": "class-specific gates",
 }
@@ -32,7 +40,7 @@ TITLES = {
 
 def world_comparison(
     *,
-    contenders: Literal["objectives", "gates"] = "objectives",
+    contenders: Literal["objectives", "attacks", "gates"] = "objectives",
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
     num_steps: int = 300,
     batch_size: int = 64,
@@ -45,6 +53,7 @@ def world_comparison(
     num_held_out: int = 960,
     num_robustness: int = 240,
     epsilon: float = 4 / 255,
+    pgd_steps: int = 5,
     divergence_weight: float = 3.0,
     num_null_draws: int = 8,
     gate_rate: float = 10.0,
@@ -56,7 +65,7 @@ def world_comparison(
     """Ways to train the small ResNet-18, compared.
 
     Args:
-        contenders: "objectives" or "gates".
+        contenders: "objectives", "attacks" or "gates".
         seeds: of the order of the images and of every draw.
         num_steps: of each training.
         batch_size: images in a step.
@@ -69,6 +78,7 @@ def world_comparison(
         num_held_out: on which accuracy and gates are measured.
         num_robustness: how many of these are attacked.
         epsilon: radius of the attacks of training and evaluation, in [0, 1] units.
+        pgd_steps: of the contenders with PGD, each of half of epsilon.
         divergence_weight: of TRADES; it rises from 0 over half of the steps, since at once it makes a trained network constant.
         num_null_draws: permutations behind each null of the detector counts.
         gate_rate: learning rate of the gates, in training and of those that are fitted to frozen networks.
@@ -78,9 +88,13 @@ def world_comparison(
         world_seed: of the world.
     """
     gated = training.gate_schedule(1, warm_up=num_steps // 10)
+    consistent = functools.partial(training.consistent, layer=LAYER, statistics="frozen")
+    pgd = attacks.pgd(epsilon, num_steps=pgd_steps, step_size=epsilon / 2)
     objectives = {
         "normal": training.standard(),
-        "consistent": training.consistent(attacks.fgsm(epsilon), layer=LAYER, statistics="frozen"),
+        "consistent": consistent(attacks.fgsm(epsilon)),
+        "consistent PGD": consistent(pgd),
+        "PGD": consistent(pgd, feature_weight=0.0),
         "TRADES": training.trades(
             epsilon,
             num_steps=3,

@@ -172,7 +172,7 @@ def test_the_recipe_of_neighbours_builds_what_it_says():
     assert isinstance(short, pipelines.Comparison) and len(short.contenders) == 2
 
 
-@pytest.mark.parametrize("contenders", ["objectives", "gates"])
+@pytest.mark.parametrize("contenders", ["objectives", "attacks", "gates"])
 def test_the_recipe_of_the_world_builds_what_it_says(contenders):
     from jaxinterp.cli._recipe import load_recipe
 
