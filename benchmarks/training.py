@@ -1,12 +1,14 @@
 """Training steps a second beside the same steps in PyTorch, in one run.
 
     python benchmarks/training.py [--network cifar_resnet20] [--batch 64] [--rounds 5] [--against torch] [--smoke]
+    python benchmarks/training.py --devices 1 2 4
 
 Steps of standard training, with the consistent loss (one step of FGSM) and on PGD-3 images, by SGD with momentum, over batches
 that are there already: no input. Both sides have the same network and the same arithmetic: the attack sees the network as it is
 evaluated, its images pass through in training mode, with the clean ones where the loss has both. Rounds alternate, and the
 ratio is that of medians over rounds. PyTorch runs its default layout and channels_last; with `--bf16` it runs autocast, and
-jaxinterp bfloat16. Compilation is timed apart. A JSON row for each step goes to benchmarks/results/training.jsonl.
+jaxinterp bfloat16. With several numbers of devices the same batch is split over each of them in turn, and ratios are to the
+first. Compilation is timed apart. A JSON row for each step goes to benchmarks/results/training.jsonl.
 
 Needs PyTorch and the folder .ci/peers for `--against torch`.
 """
@@ -30,8 +32,8 @@ KINDS = ("standard", "consistent", "pgd3")
 Run = Callable[[], None]
 
 
-def ours(model: Any, kind: str, layer: str, images: np.ndarray, labels: np.ndarray) -> Run:
-    """A step of this library; returns when it is done."""
+def ours(model: Any, kind: str, layer: str, images: np.ndarray, labels: np.ndarray, *, devices: int) -> Run:
+    """A step of this library over so many devices; returns when it is done."""
     import jax
     import optax
 
@@ -42,7 +44,7 @@ def ours(model: Any, kind: str, layer: str, images: np.ndarray, labels: np.ndarr
         "consistent": lambda: training.consistent(attacks.fgsm(EPSILON), layer=layer, feature_weight=FEATURE_WEIGHT),
         "pgd3": lambda: training.adversarial(attacks.pgd(EPSILON, step_size=EPSILON / 2, num_steps=3)),
     }[kind]()
-    optimizer, mesh = optax.sgd(LEARNING_RATE, momentum=MOMENTUM), _mesh.data_mesh()
+    optimizer, mesh = optax.sgd(LEARNING_RATE, momentum=MOMENTUM), _mesh.data_mesh(devices)
     step = training.sharded_step(objective, optimizer, mesh)
     state = training.init_state(optimizer, jax.tree.map(jax.numpy.array, model))
     state = jax.device_put(state, _mesh.replicated(mesh))
@@ -129,7 +131,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--against", choices=("torch",), default=None)
     parser.add_argument("--bf16", action="store_true", help="half precision on both sides")
-    parser.add_argument("--devices", type=int, default=None, help="virtual CPU devices of jaxinterp; one a core by default")
+    parser.add_argument("--devices", type=int, nargs="+", help="of jaxinterp, virtual ones on a CPU; one a core by default")
     parser.add_argument("--smoke", action="store_true", help="one round of small batches; writes no row")
     options = parser.parse_args()
     if options.smoke:
@@ -137,7 +139,7 @@ def main() -> None:
 
     import jax
 
-    jax.config.update("jax_num_cpu_devices", options.devices or _rows.cores())
+    jax.config.update("jax_num_cpu_devices", max(options.devices or [_rows.cores()]))
     from jaxinterp import models
 
     size, classes, layer = SIZES[options.network]
@@ -146,8 +148,11 @@ def main() -> None:
     rng = np.random.default_rng(0)
     images = rng.random((options.batch, size, size, 3), np.float32)
     labels = rng.integers(0, classes, options.batch).astype(np.int32)
+    leading, *others = options.devices or [jax.device_count()]
+    counts = {"jaxinterp": leading} | {f"jaxinterp, {count} devices": count for count in others}
+    own = models.with_dtype(model, "bfloat16") if options.bf16 else model
     for kind in options.kinds:
-        runs = {"jaxinterp": ours(models.with_dtype(model, "bfloat16") if options.bf16 else model, kind, layer, images, labels)}
+        runs = {name: ours(own, kind, layer, images, labels, devices=count) for name, count in counts.items()}
         if options.against:
             for layout in ("default", "channels_last"):
                 last = layout == "channels_last"
@@ -170,7 +175,7 @@ def main() -> None:
             "quartiles_of_seconds": {name: np.quantile(values, [0.25, 0.75]).tolist() for name, values in times.items()},
             "first_call_seconds": first["jaxinterp"],
             "ratio": {name: value / medians["jaxinterp"] for name, value in medians.items() if name != "jaxinterp"},
-            "num_devices": jax.device_count(),
+            "num_devices": leading,
         } | _rows.place()
         print(json.dumps(row), flush=True)
         if not options.smoke:
