@@ -1,14 +1,15 @@
 """Training steps a second beside the same steps in PyTorch, in one run.
 
     python benchmarks/training.py [--network cifar_resnet20] [--batch 64] [--rounds 5] [--against torch] [--smoke]
-    python benchmarks/training.py --devices 1 2 4
+    python benchmarks/training.py --devices 1 2 4 [--synchronised]
 
 Steps of standard training, with the consistent loss (one step of FGSM) and on PGD-3 images, by SGD with momentum, over batches
 that are there already: no input. Both sides have the same network and the same arithmetic: the attack sees the network as it is
 evaluated, its images pass through in training mode, with the clean ones where the loss has both. Rounds alternate, and the
 ratio is that of medians over rounds. PyTorch runs its default layout and channels_last; with `--bf16` it runs autocast, and
-jaxinterp bfloat16. With several numbers of devices the same batch is split over each of them in turn, and ratios are to the
-first. Compilation is timed apart. A JSON row for each step goes to benchmarks/results/training.jsonl.
+jaxinterp bfloat16. Each device normalises by the statistics of its own rows, PyTorch by those of the batch; `--synchronised`
+makes ours those of the batch too. With several numbers of devices the same batch is split over each of them in turn, and
+ratios are to the first. Compilation is timed apart. A JSON row for each step goes to benchmarks/results/training.jsonl.
 
 Needs PyTorch and the folder .ci/peers for `--against torch`.
 """
@@ -132,6 +133,7 @@ def main() -> None:
     parser.add_argument("--against", choices=("torch",), default=None)
     parser.add_argument("--bf16", action="store_true", help="half precision on both sides")
     parser.add_argument("--devices", type=int, nargs="+", help="of jaxinterp, virtual ones on a CPU; one a core by default")
+    parser.add_argument("--synchronised", action="store_true", help="batch statistics over all devices")
     parser.add_argument("--smoke", action="store_true", help="one round of small batches; writes no row")
     options = parser.parse_args()
     if options.smoke:
@@ -140,7 +142,7 @@ def main() -> None:
     import jax
 
     jax.config.update("jax_num_cpu_devices", max(options.devices or [_rows.cores()]))
-    from jaxinterp import models
+    from jaxinterp import _mesh, models
 
     size, classes, layer = SIZES[options.network]
     knobs = {"num_classes": classes, "image_size": size, "key": jax.random.key(0)}
@@ -150,7 +152,8 @@ def main() -> None:
     labels = rng.integers(0, classes, options.batch).astype(np.int32)
     leading, *others = options.devices or [jax.device_count()]
     counts = {"jaxinterp": leading} | {f"jaxinterp, {count} devices": count for count in others}
-    own = models.with_dtype(model, "bfloat16") if options.bf16 else model
+    own = getattr(models, options.network)(axis_name=_mesh.AXIS, **knobs) if options.synchronised else model
+    own = models.with_dtype(own, "bfloat16") if options.bf16 else own
     for kind in options.kinds:
         runs = {name: ours(own, kind, layer, images, labels, devices=count) for name, count in counts.items()}
         if options.against:
@@ -171,6 +174,7 @@ def main() -> None:
             "step": kind,
             "batch": options.batch,
             "bf16": options.bf16,
+            "synchronised": options.synchronised,
             "images_per_second": {name: options.batch / value for name, value in medians.items()},
             "quartiles_of_seconds": {name: np.quantile(values, [0.25, 0.75]).tolist() for name, values in times.items()},
             "first_call_seconds": first["jaxinterp"],
