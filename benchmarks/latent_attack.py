@@ -8,7 +8,7 @@ The network is that of configs/invertible.py with its default knobs. A row goes 
 - `inversion`: error of the inverse on real images by the number of iterations, and its bound; `lipschitz`: bounds of blocks.
 - `curve`: share of all images that are misclassified by overshoot, of the decoded image as it is, cut off at [0, 1], or rounded
   to 8 bits; with the wrong ones counted, since the attack leaves these alone, and of the images that are classified correctly.
-- `attacks`: on the first `--compared` of the images that are classified correctly, one attack after the other on each batch:
+- `attacks`: on `--compared` of the images that are classified correctly, spread evenly, one attack after another on each batch:
   seconds a batch (quartiles, compiling apart), success (Wilson's interval), L2 and Linf of successes (medians), the length of
   the move of the code, and the share of its square that the classifier reads.
 - `detection`: AUROC [estimate, low, high] of the scores of `metrics.latent_scores` for successes against clean images and
@@ -98,8 +98,10 @@ class Bench:
         self, count: int, reference: tuple[np.ndarray, np.ndarray], *, overshoot: float, ddn_steps: int
     ) -> dict[str, Any]:
         """The latent attack beside others, and what the codes of their answers say."""
-        rows = np.flatnonzero(self.predict(self.images) == self.labels)[:count]
-        rows = rows[: max(1, len(rows) // self.size) * self.size] if len(rows) >= self.size else rows
+        rows = np.flatnonzero(self.predict(self.images) == self.labels)
+        count = min(count, len(rows))
+        count = count // self.size * self.size or count
+        rows = rows[np.arange(count) * len(rows) // count]  # folders are read class by class
         images, labels = self.images[rows], self.labels[rows]
         targets = (labels + np.random.default_rng(0).integers(1, 10, len(labels))) % 10
         latent = attacks.latent_attack(models.encode, self.decode, models.readout, overshoot=overshoot)
