@@ -27,6 +27,7 @@ def place() -> dict[str, Any]:
         load_average: of the last minute; above 1, other programs ran beside.
         peak_mib: the most memory that this process has held.
         versions: of the packages.
+        xla_flags: what the environment asks of the compiler.
     """
     import jax
 
@@ -38,6 +39,7 @@ def place() -> dict[str, Any]:
         "load_average": round(os.getloadavg()[0], 1),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "versions": {"jax": jax.__version__},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
 
 

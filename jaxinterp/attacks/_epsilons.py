@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 from jaxtyping import Float, Integer
 
 from jaxinterp._base import Attack, Batch
-from jaxinterp.attacks._run import Result, plain_batch, result_of, run_batch
+from jaxinterp.attacks._run import Result, laid_out, plain_batch, result_of, run_batch
 
 
 class _At(NamedTuple):
@@ -30,6 +31,7 @@ def run_epsilons(
     *,
     key: Array,
     targets: Integer[Array, "n"] | Integer[np.ndarray, "n"] | None = None,
+    mesh: Mesh | None = None,
 ) -> Result:
     """Runs an attack at several radii, one after the other, by one program that takes the radius as an argument.
 
@@ -44,6 +46,7 @@ def run_epsilons(
         labels: true classes.
         key: the same key gives the same answer.
         targets: classes to aim at, -1 for none; only attacks with a targeted loss aim at them.
+        mesh: devices over which the images are split.
 
     Returns:
         What `run` returns, each part with a leading axis of the radii: adversarial images `[e n h w c]`, success, distortion
@@ -65,10 +68,11 @@ def run_epsilons(
     if radii.ndim != 1 or radii.size == 0 or not np.all((radii >= 0) & np.isfinite(radii)):
         raise ValueError(f"expected one or more finite radii >= 0, got {list(epsilons)}; write [2 / 255, 4 / 255].")
     batch, attack = plain_batch(model, images, labels, targets), _taking_epsilon(build)
+    key, model, batch = laid_out(key, model, batch, mesh)
     results = []
     for radius in radii:
         at = _At(jnp.asarray(radius, batch.image.dtype), model)
-        results.append(result_of(attack, model, run_batch(attack, at, batch, key=key), batch))
+        results.append(result_of(attack, model, run_batch(attack, at, batch, key=key), batch, count=len(images)))
     return jax.tree.map(lambda *parts: jnp.stack(parts), *results)
 
 

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.core import Tracer
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Bool, Float, Integer
 
+from jaxinterp import _mesh
 from jaxinterp._base import Attack, Batch, check_images
 from jaxinterp.attacks._compact import costs_so_far, put_back, rows_to_keep, take
 from jaxinterp.attacks._criterion import joint_success, rms_distortion
@@ -50,6 +51,7 @@ def run(
     *,
     key: Array,
     targets: Integer[Array, "n"] | Integer[np.ndarray, "n"] | None = None,
+    mesh: Mesh | None = None,
     unroll: bool | None = None,
 ) -> Result:
     """Runs an attack on plain arrays.
@@ -61,6 +63,8 @@ def run(
         labels: true classes.
         key: the same key gives the same answer.
         targets: classes to aim at, -1 for none; only attacks with a targeted loss aim at them.
+        mesh: devices over which the images are split, however many there are of either; the model is copied to each. None: the
+            devices of the images, where they are split already, else JAX's default device.
         unroll: see `run_batch`.
 
     Returns:
@@ -77,10 +81,15 @@ def run(
         >>> result = attacks.run(attacks.fgsm(8 / 255), model, images, labels, key=jax.random.key(1))
         >>> bool(abs(result.adversarial - images).max() <= 8 / 255 + 1e-6)
         True
+        >>> mesh = jax.make_mesh((jax.device_count(),), ("data",))  # all devices that there are
+        >>> split = attacks.run(attacks.fgsm(8 / 255), model, images, labels, key=jax.random.key(1), mesh=mesh)
+        >>> bool(abs(split.adversarial - result.adversarial).max() < 1e-6)
+        True
     """
     batch = plain_batch(model, images, labels, targets)
+    key, model, batch = laid_out(key, model, batch, mesh)
     state = run_batch(attack, model, batch, key=key, unroll=unroll)
-    return result_of(attack, model, state, batch)
+    return result_of(attack, model, state, batch, count=len(images))
 
 
 def plain_batch(model: Any, images: Any, labels: Any, targets: Any) -> Batch:
@@ -111,10 +120,28 @@ def plain_batch(model: Any, images: Any, labels: Any, targets: Any) -> Batch:
     )
 
 
-def result_of(attack: Attack, model: Any, state: Any, batch: Batch) -> Result:
-    """What `run` tells of the last state."""
+def laid_out(key: Array, model: Any, batch: Batch, mesh: Mesh | None) -> tuple[Array, Any, Batch]:
+    """Key, model and batch on the devices of a mesh, see `run`; rows that do not count are added until all have as many."""
+    sharding = batch.image.sharding
+    if mesh is None:
+        if not isinstance(sharding, NamedSharding) or sharding.mesh.size == 1 or isinstance(sharding.mesh, AbstractMesh):
+            return key, model, batch
+        mesh = sharding.mesh
+    # All its axes as one, for the compiler to follow: in the types of arrays it would be for every network to follow.
+    mesh = Mesh(mesh.devices.reshape(-1), (_mesh.AXIS,))
+    spare = -len(batch.id) % mesh.size
+    if spare:
+        batch = jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[:1], spare, axis=0)]), jax.device_get(batch))
+        counts = np.arange(len(batch.id)) < len(batch.id) - spare
+        batch = batch._replace(id=np.where(counts, batch.id, -1), mask=counts)
+    return *jax.device_put((key, model), _mesh.replicated(mesh)), jax.device_put(batch, _mesh.sharded(mesh))
+
+
+def result_of(attack: Attack, model: Any, state: Any, batch: Batch, *, count: int) -> Result:
+    """What `run` tells of the first `count` rows of the last state."""
     success, distortion = _measure(attack.criterion or joint_success, model, state.adversarial, batch)
-    return Result(state.adversarial, success, distortion, queries=getattr(state, "queries", None))
+    found = Result(state.adversarial, success, distortion, queries=getattr(state, "queries", None))
+    return found if count == len(batch.id) else jax.tree.map(lambda leaf: leaf[:count], found)
 
 
 def run_batch(attack: Attack, model: Any, batch: Batch, *, key: Array, unroll: bool | None = None) -> Any:

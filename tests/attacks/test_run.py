@@ -28,6 +28,31 @@ def test_numpy_in_jax_in_same_answer() -> None:
     assert isinstance(one.adversarial, jax.Array)
 
 
+@pytest.mark.parametrize("count", [8, 5, 1])
+def test_any_number_of_images_over_any_mesh(count: int) -> None:
+    """The answer is that of one device, on all axes of a mesh, whichever way its axes are followed."""
+    model, attack = toys.linear_model(), attacks.square(8 / 255, max_queries=6)
+    images, labels, targets = IMAGES[:count], LABELS[:count], (LABELS[:count] + 1) % toys.CLASSES
+    alone = attacks.run(attack, model, images, labels, targets=targets, key=KEY)
+    for mesh in (jax.make_mesh((2, 2), ("a", "b")), _mesh.data_mesh(3)):
+        split = attacks.run(attack, model, images, labels, targets=targets, key=KEY, mesh=mesh)
+        jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-6), alone, split)
+        assert split.success.shape == (count,)
+    radii = [0, 4 / 255]
+    alone = attacks.run_epsilons(attacks.fgsm, radii, model, images, labels, key=KEY)
+    split = attacks.run_epsilons(attacks.fgsm, radii, model, images, labels, key=KEY, mesh=_mesh.data_mesh(4))
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-6), alone[:3], split[:3])
+
+
+@pytest.mark.parametrize("axis_type", list(jax.sharding.AxisType)[:2])
+def test_images_that_are_split_stay_split(axis_type: jax.sharding.AxisType) -> None:
+    model, mesh = toys.linear_model(), jax.make_mesh((4,), ("data",), axis_types=(axis_type,))
+    images = jax.device_put(IMAGES, jax.NamedSharding(mesh, jax.P("data")))
+    alone, split = (attacks.run(ATTACK, model, one, LABELS, key=KEY) for one in (IMAGES, images))
+    np.testing.assert_allclose(alone.adversarial, split.adversarial, atol=1e-6)
+    assert len(split.adversarial.sharding.device_set) == 4
+
+
 def test_success_and_distortion() -> None:
     model = toys.linear_model()
     result = attacks.run(ATTACK, model, IMAGES, LABELS, key=KEY)
