@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXIS = "data"
 
@@ -25,6 +25,19 @@ def data_mesh(num_devices: int | None = None) -> Mesh:
         raise ValueError(f"expected 1 to {fewest} devices, got {num_devices}.")
     chosen = [device for _, devices in sorted(hosts.items()) for device in devices[:num_devices]]
     return Mesh(np.asarray(chosen), (AXIS,))
+
+
+def data_parallel(mesh: Mesh | None) -> Mesh:
+    """The devices of any mesh, or all that there are, along the axis "data", whose splitting the compiler follows.
+
+    `jax.make_mesh` makes explicit axes, which are in the types of arrays: every operation of every network would have to say
+    how its answer is split.
+    """
+    if mesh is None:
+        return data_mesh()
+    if mesh.axis_names == (AXIS,) and mesh.axis_types == (AxisType.Auto,):
+        return mesh
+    return Mesh(mesh.devices.reshape(-1), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def sharded(mesh: Mesh) -> NamedSharding:

@@ -112,6 +112,7 @@ def discrepancy_maps(
     if mesh is not None:
         if batch_size % mesh.size:
             raise ValueError(f"expected a batch_size that {mesh.size} devices divide, got {batch_size}.")
+        mesh = _mesh.data_parallel(mesh)
         model, images, watched = jax.device_put((model, images, watched), _mesh.replicated(mesh))
     num_images, side = len(images), (size - occluder) // stride + 1
     first, places = (size - occluder) % stride // 2, side * side

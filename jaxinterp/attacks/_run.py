@@ -127,8 +127,7 @@ def laid_out(key: Array, model: Any, batch: Batch, mesh: Mesh | None) -> tuple[A
         if not isinstance(sharding, NamedSharding) or sharding.mesh.size == 1 or isinstance(sharding.mesh, AbstractMesh):
             return key, model, batch
         mesh = sharding.mesh
-    # All its axes as one, for the compiler to follow: in the types of arrays it would be for every network to follow.
-    mesh = Mesh(mesh.devices.reshape(-1), (_mesh.AXIS,))
+    mesh = _mesh.data_parallel(mesh)
     spare = -len(batch.id) % mesh.size
     if spare:
         batch = jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[:1], spare, axis=0)]), jax.device_get(batch))

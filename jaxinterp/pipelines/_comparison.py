@@ -52,7 +52,7 @@ def run_comparison(
             refuse.
         Stopped: after SIGTERM in a training, which has saved itself.
     """
-    mesh, knobs = mesh or _mesh.data_mesh(), knobs or {}
+    mesh, knobs = _mesh.data_parallel(mesh), knobs or {}
     identity = {"knobs": describe(knobs), "recipe": describe(comparison), "comparison_version": _VERSION}
     workdir.claim(identity, provenance(mesh, comparison, knobs, recipe_text), fresh=fresh)
     found: dict[tuple[str, int], dict[str, float]] = {}

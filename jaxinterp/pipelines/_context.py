@@ -33,7 +33,7 @@ class Run:
     def __init__(self, study: Study, workdir: WorkDir, *, mesh: Mesh | None = None) -> None:
         self.study = study
         self.workdir = workdir
-        self.mesh = mesh if mesh is not None else _mesh.data_mesh()
+        self.mesh = _mesh.data_parallel(mesh)
         self.page_parts: dict[tuple[str, ...], Any] = {}
 
     @functools.cached_property

@@ -59,7 +59,7 @@ def run_depth(
         Zunzhi You, Yi-Hsuan Tsai, Wei-Chen Chiu, Guanbin Li, "Towards Interpretable Deep Networks for Monocular Depth
         Estimation", ICCV 2021.
     """
-    mesh = mesh or _mesh.data_mesh()
+    mesh = _mesh.data_parallel(mesh)
     built = models.abstract(lambda: study.build(study.seed))
     for layer in study.layers:
         units = built.layer(layer).shape[2]

@@ -96,7 +96,7 @@ def dissect_layers(
         David Bau, Bolei Zhou, Aditya Khosla, Aude Oliva, Antonio Torralba, "Network Dissection: Quantifying
         Interpretability of Deep Visual Representations", 2017, section 2.
     """
-    found = _Passes(model, source, layers, settings, mesh or _mesh.data_mesh(), title)
+    found = _Passes(model, source, layers, settings, _mesh.data_parallel(mesh), title)
     with found.keeping(scratch):
         return _dissected(key, found, settings, thresholds)
 

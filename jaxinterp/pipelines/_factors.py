@@ -57,7 +57,7 @@ def run_factors(
         Bolei Zhou, David Bau, Aude Oliva, Antonio Torralba, "Interpreting Deep Visual Representations via Network
         Dissection", 2019, the sections on training conditions and on self-supervised networks.
     """
-    mesh = mesh or _mesh.data_mesh()
+    mesh = _mesh.data_parallel(mesh)
     concepts = factors.dissection.source()
     for condition in factors.conditions:
         if condition.build is not None:

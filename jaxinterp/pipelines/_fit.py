@@ -61,7 +61,7 @@ def run_fit(
         ValueError: a work directory of another recipe, or a network and images that do not fit each other.
         Stopped: after SIGTERM, when the training has saved itself.
     """
-    mesh = mesh or _mesh.data_mesh()
+    mesh = _mesh.data_parallel(mesh)
     built, source, filling = fit.build(), fit.source(), fit.filling() if fit.filling else None
     held_out = fit.held_out() if fit.held_out else None
     _check(fit, built, source, held_out, mesh)

@@ -81,7 +81,7 @@ def standard_evaluation(
     check_fits(model, source)
     if begun is not None and len(begun.broken_by) != len(source):
         raise ValueError(f"expected verdicts of {len(source)} images, got {len(begun.broken_by)}; begin anew.")
-    mesh = mesh or _mesh.data_mesh()
+    mesh = _mesh.data_parallel(mesh)
     model = jax.device_put(model, _mesh.replicated(mesh))
     size = -(-min(settings.batch_size, len(source)) // mesh.size) * mesh.size
     trials = settings.attacks(model.num_classes)

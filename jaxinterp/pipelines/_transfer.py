@@ -103,7 +103,7 @@ def transfer_evaluation(
         check_fits(model, source)
     if len(source) < 2:
         raise ValueError(f"expected at least 2 images, got {len(source)}; the control needs the perturbation of another one.")
-    mesh = mesh or _mesh.data_mesh()
+    mesh = _mesh.data_parallel(mesh)
     networks = {name: jax.device_put(model, _mesh.replicated(mesh)) for name, model in models.items()}
     size = -(-min(settings.batch_size, len(source)) // mesh.size) * mesh.size
     order = np.asarray(jax.random.permutation(jax.random.fold_in(key, 0), len(source)))

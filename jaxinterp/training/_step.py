@@ -11,6 +11,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
+from jaxinterp import _mesh
 from jaxinterp._base import Batch, Model
 from jaxinterp._mesh import AXIS
 from jaxinterp.training._objectives import ADVERSARIAL, Objective
@@ -166,12 +167,13 @@ def sharded_step(
     *,
     options: StepOptions = StepOptions(),
 ) -> Step:
-    """The step over a mesh: parameters on every device, the batch split over "data", compiled once, the state donated.
+    """The step over a mesh: parameters on every device, the batch split over all of them, compiled once, the state donated.
 
     Args:
         objective: what to minimise.
         optimizer: turns gradients into updates.
-        mesh: as of `jaxinterp._mesh.data_mesh`.
+        mesh: such as `jax.make_mesh((jax.device_count(),), ("data",))`. A network whose batch statistics are to be those of all
+            devices has `axis_name="data"`.
         options: how it is computed.
 
     Returns:
@@ -182,13 +184,20 @@ def sharded_step(
     """
     whole, split = PartitionSpec(), PartitionSpec(AXIS)
     states = TrainState(*(split if name == "memory" else whole for name in TrainState._fields))  # pyright: ignore[reportArgumentType]
+    along = _mesh.data_parallel(mesh)
     mapped = jax.shard_map(
         train_step(objective, optimizer, axis_name=AXIS, options=options),
-        mesh=mesh,
+        mesh=along,
         in_specs=(whole, states, split),
         out_specs=(states, whole),
     )
-    return jax.jit(mapped, donate_argnums=1)
+    compiled = jax.jit(mapped, donate_argnums=1)
+    if along is mesh:
+        return compiled
+    everywhere, rows = _mesh.replicated(along), _mesh.sharded(along)
+    held = TrainState(*(rows if name == "memory" else everywhere for name in TrainState._fields))  # pyright: ignore[reportArgumentType]
+    # What is split over the given mesh has that in its type, and is relabelled; nothing is copied.
+    return lambda key, state, batch: compiled(*jax.device_put((key, state, batch), (everywhere, held, rows)))
 
 
 def _in_parts(

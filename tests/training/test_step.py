@@ -56,6 +56,21 @@ def test_twenty_steps_are_the_same_however_they_are_mapped(model, batch):
         same(jax.tree.map(lambda leaf: leaf[replica], (state.model, metrics)), (expected[0].model, expected[1]))  # noqa: B023
 
 
+def test_any_mesh_will_do(model, batch):
+    """Of explicit axes, which is what `jax.make_mesh` makes, and of several; placed by the caller, or not at all."""
+    objective, optimizer = training.standard(), optax.sgd(0.5, momentum=0.9)
+    expected = after(model, batch, objective=objective)
+    mesh = jax.make_mesh((2, 2), ("a", "b"))
+    step = training.sharded_step(objective, optimizer, mesh)
+    split = jax.device_put(batch, jax.NamedSharding(mesh, jax.P(("a", "b"))))
+    everywhere = jax.device_put(model, jax.NamedSharding(mesh, jax.P()))
+    for start, rows in ((model, batch), (everywhere, split)):
+        state, metrics = training.init_state(optimizer, jax.tree.map(jnp.array, start)), {}
+        for _ in range(2):
+            state, metrics = step(KEY, state, rows)
+        same((state, metrics), expected)
+
+
 def test_rows_that_count_may_lie_on_one_device(model, batch):
     """A mean over replicas of their means would weigh the rows of a replica with few of them too much."""
     masked = batch._replace(mask=jnp.asarray([True] * 3 + [False] * 4 + [True]))
