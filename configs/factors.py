@@ -208,4 +208,5 @@ def factors(
         held_out=lambda: unseen("test", seed + 200, num_held_out),
         batch_size=batch_size,
         seed=seed,
+        repeats="start" if "start" in groups else None,
     )

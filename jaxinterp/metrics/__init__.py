@@ -59,6 +59,7 @@ from jaxinterp.metrics._intervals import benjamini_hochberg as benjamini_hochber
 from jaxinterp.metrics._intervals import bootstrap_difference as bootstrap_difference
 from jaxinterp.metrics._intervals import bootstrap_interval as bootstrap_interval
 from jaxinterp.metrics._intervals import mean_interval as mean_interval
+from jaxinterp.metrics._intervals import prediction_interval as prediction_interval
 from jaxinterp.metrics._intervals import proportion_interval as proportion_interval
 from jaxinterp.metrics._intervals import wilson_interval as wilson_interval
 from jaxinterp.metrics._label_stability import LabelStability as LabelStability

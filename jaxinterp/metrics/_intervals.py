@@ -183,6 +183,30 @@ def mean_interval(values: Num[np.ndarray, " n"], *, level: float = 0.95) -> Inte
     return Interval(mean, mean - half, mean + half)
 
 
+def prediction_interval(values: Num[np.ndarray, " n"], *, level: float = 0.95) -> Interval:
+    """Where one more value of the kind would lie, such as that of one more training from another start.
+
+    A single value outside of it differs from its like. It holds for values that scatter normally; with three of them it is five
+    standard deviations to each side.
+
+    Args:
+        values: finite numbers.
+        level: share of further values that it holds.
+
+    Returns:
+        The mean and the interval. Of a single value both ends are NaN.
+
+    Raises:
+        ValueError: no values, values that are not finite, or a level outside (0, 1).
+
+    References:
+        Gerald J. Hahn, William Q. Meeker, "Statistical Intervals: A Guide for Practitioners", 1991, section 4.7.
+    """
+    mean, low, high = mean_interval(values, level=level)
+    wider = float(np.sqrt(len(values) + 1))  # the error of a mean is s / sqrt(n); that of one more value beside it has 1 + 1/n
+    return Interval(mean, mean - (mean - low) * wider, mean + (high - mean) * wider)
+
+
 def benjamini_hochberg(p_values: Float[np.ndarray, " n"], *, rate: float = 0.05) -> Discoveries:
     """Benjamini and Hochberg's step-up test of many hypotheses at a false discovery rate.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxinterp import report
+from jaxinterp import metrics, report
 from jaxinterp.pipelines._factors_settings import Factors
 from jaxinterp.pipelines._page import recorded_provenance
 from jaxinterp.pipelines._workdir import WorkDir
@@ -16,8 +16,14 @@ _TEXT = """Unique detectors are the distinct concepts that units name by their b
 the mean of the null, its interval the band that holds 95 % of the draws: how far chance alone moves the count.
 
 The interval is not one over trainings: each condition was trained once, and two conditions differ by more than this \
-interval only where their bands part. Networks trained twice from different weights show how much a training moves by \
-itself. The probe is a logistic regression on the mean of the layer's map, its interval over the held-out images."""
+interval only where their bands part. {repeats} The probe is a logistic regression on the mean of the layer's map, its \
+interval over the held-out images."""
+
+_ONCE = "Networks trained twice from different weights show how much a training moves by itself."
+
+_REPEATED = """How much a training moves by itself, the group "{group}" shows: the grey band is where one more start of it \
+would lie (Student's 95 % prediction interval of {count} trainings). A condition beyond it owes that to more than its start; \
+one within it may yet differ."""
 
 
 def factors_page(factors: Factors, found: Mapping[str, dict[str, Any]], workdir: WorkDir) -> report.Page:
@@ -33,12 +39,15 @@ def factors_page(factors: Factors, found: Mapping[str, dict[str, Any]], workdir:
         report.Stage(one.name, "done" if one.name in found else "running" if index == len(done) else "to come")
         for index, one in enumerate(factors.conditions)
     ]
+    repeats = _repeats(factors, found)
     text = _TEXT.format(
         images=f"{next(iter(found.values()))['num_images']:,}",
         threshold=factors.dissection.iou_threshold,
         draws=factors.dissection.num_null_draws,
+        repeats=_REPEATED.format(group=factors.repeats, count=len(repeats[0])) if repeats else _ONCE,
     )
-    items = (report.Figure("factors", _bars(factors, found), "Unique detectors of each condition"), *_tables(factors, found))
+    figure = report.Figure("factors", _bars(factors, found, repeats), "Unique detectors of each condition")
+    items = (figure, *([_beyond(factors, found, repeats)] if repeats else ()), *_tables(factors, found))
     return report.Page(
         title=factors.title,
         subtitle=factors.description,
@@ -48,12 +57,56 @@ def factors_page(factors: Factors, found: Mapping[str, dict[str, Any]], workdir:
     )
 
 
-def _bars(factors: Factors, found: Mapping[str, dict[str, Any]]) -> bytes:
+def _repeats(factors: Factors, found: Mapping[str, dict[str, Any]]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Excess and probe accuracy of the trainings from several starts; None where fewer than two are finished."""
+    names = [one.name for one in factors.conditions if one.group == factors.repeats and one.name in found]
+    if len(names) < 2:
+        return None
+    read = [_last(found[name]) for name in names]
+    return np.asarray([_excess(one) for one in read]), np.asarray([one["probe"]["accuracy"]["estimate"] for one in read])
+
+
+def _last(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was read of a condition's last layer."""
+    return list(values["layers"].values())[-1]
+
+
+def _excess(read: Mapping[str, Any]) -> float:
+    return read["unique"]["observed"] - read["unique"]["mean"]
+
+
+def _beyond(factors: Factors, found: Mapping[str, dict[str, Any]], repeats: tuple[np.ndarray, np.ndarray]) -> report.Table:
+    """What of every other condition is beyond another start of the same training."""
+    intervals = [metrics.prediction_interval(values) for values in repeats]
+    same = {factors.trained(one).name for one in factors.conditions if one.group == factors.repeats}
+    rows = []
+    for condition in factors.conditions:
+        repeated = factors.trained(condition).name in same and condition.at_step is None
+        if condition.name not in found or condition.group == factors.repeats or repeated:
+            continue
+        read = _last(found[condition.name])
+        values = zip((_excess(read), read["probe"]["accuracy"]["estimate"]), intervals, (1, 100), strict=True)
+        cells = [f"{scale * value:.1f}, {_side(value, interval)}" for value, interval, scale in values]
+        rows.append((condition.group, condition.title or condition.name, *cells))
+    excess, probe = intervals
+    caption = (
+        f"One more start would lie at {excess.low:.1f} to {excess.high:.1f} and at {100 * probe.low:.0f} to "
+        f"{100 * probe.high:.0f} % (Student's 95 % prediction intervals). One training a condition; one in twenty is beyond by "
+        "chance."
+    )
+    return report.Table("Beyond another start", ("factor", "condition", "excess", "probe, %"), tuple(rows), caption=caption)
+
+
+def _side(value: float, interval: metrics.Interval) -> str:
+    return "above" if value > interval.high else "below" if value < interval.low else "within"
+
+
+def _bars(factors: Factors, found: Mapping[str, dict[str, Any]], repeats: tuple[np.ndarray, np.ndarray] | None) -> bytes:
     bars, names = [], ()
     for condition in factors.conditions:
         if condition.name not in found:
             continue
-        read = list(found[condition.name]["layers"].values())[-1]
+        read = _last(found[condition.name])
         names = tuple(read["unique_by_best"])
         counts, null = (
             np.asarray([one[part] for one in read["unique_by_best"].values()], float) for part in ("observed", "mean")
@@ -62,7 +115,9 @@ def _bars(factors: Factors, found: Mapping[str, dict[str, Any]]) -> bytes:
         interval = (total["observed"] - total["high"], total["observed"] - total["low"])
         title = condition.title or condition.name
         bars.append(report.NetworkBar(title, counts, null=null, interval=interval, group=condition.group))
-    return report.bar_networks(bars, names=names, subtract_null=True, title="Unique detectors over their null")
+    title, band = "Unique detectors over their null", metrics.prediction_interval(repeats[0])[1:] if repeats else None
+    note = "grey: where one more start of the same training would lie (95 %)" if repeats else ""
+    return report.bar_networks(bars, names=names, subtract_null=True, band=band, title=title, note=note)
 
 
 def _tables(factors: Factors, found: Mapping[str, dict[str, Any]]) -> tuple[report.Table, ...]:
@@ -82,7 +137,7 @@ def _tables(factors: Factors, found: Mapping[str, dict[str, Any]]) -> tuple[repo
                 read["num_units"],
                 unique["observed"],
                 f"{unique['mean']:.1f} ({unique['low']:.0f} to {unique['high']:.0f})",
-                f"{unique['observed'] - unique['mean']:.1f}",
+                f"{_excess(read):.1f}",
                 read["survivors"],
                 _percent(probe["accuracy"]),
             )

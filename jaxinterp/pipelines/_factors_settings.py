@@ -79,9 +79,11 @@ class Factors:
         num_checkpoints: written on the way of each training, evenly spaced.
         flip: mirror every other training image, at random.
         seed: of the order of the images and of every draw; the same for all conditions.
+        repeats: the group whose conditions are one training from several starts; the page then says of every other condition
+            whether it is beyond what one more start would make of that training. None leaves this out.
 
     Raises:
-        ValueError: no condition, two of one name, or a reference to one that does not come before.
+        ValueError: no condition, two of one name, a reference to one that does not come before, or repeats of another group.
     """
 
     title: str
@@ -94,6 +96,7 @@ class Factors:
     num_checkpoints: int = 4
     flip: bool = True
     seed: int = 0
+    repeats: str | None = None
 
     def __post_init__(self) -> None:
         known: dict[str, Condition] = {}
@@ -115,6 +118,9 @@ class Factors:
             if condition.at_step is not None and not 0 <= condition.at_step <= steps:
                 raise ValueError(f"{condition.name!r}: expected at_step of 0 to {steps}, got {condition.at_step}.")
             known[condition.name] = condition
+        groups = {condition.group for condition in self.conditions}
+        if self.repeats is not None and self.repeats not in groups:
+            raise ValueError(f"expected repeats= one of the groups {', '.join(sorted(groups))}, got {self.repeats!r}.")
 
     def trained(self, condition: Condition) -> Condition:
         """The condition whose training this one reads; itself where it has its own."""

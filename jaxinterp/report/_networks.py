@@ -68,6 +68,7 @@ def bar_networks(
     *,
     names: Sequence[str] = CATEGORY_NAMES,
     subtract_null: bool = False,
+    band: tuple[float | int, float | int] | None = None,
     ylabel: str = "unique detectors",
     title: str = "",
     note: str = "",
@@ -82,6 +83,8 @@ def bar_networks(
         bars: from left to right; those of one group stand together.
         names: of the categories, from the bottom of the bar to its top.
         subtract_null: show counts minus the mean of their null; every bar needs one.
+        band: (low, high) of a grey band behind all bars, such as where another start of the same training would lie; the note
+            is the place to say what it is.
         ylabel: what is counted.
         title: heading.
         note: a quieter line under the heading.
@@ -90,7 +93,8 @@ def bar_networks(
         The bytes of a PNG file.
 
     Raises:
-        ValueError: no bar, counts of another length than `names`, or no null to subtract.
+        ValueError: no bar, counts of another length than `names`, no null to subtract, or a band whose low end is above its
+            high end.
 
     References:
         David Bau, Bolei Zhou, Aditya Khosla, Aude Oliva, Antonio Torralba, "Network Dissection: Quantifying
@@ -102,6 +106,8 @@ def bar_networks(
             raise ValueError(f"{bar.title!r}: expected {len(names)} counts, one a category, got {len(bar.counts)}.")
         if subtract_null and bar.null is None:
             raise ValueError(f"{bar.title!r}: expected a null to subtract, got none; write null= or subtract_null=False.")
+    if band is not None and band[0] > band[1]:
+        raise ValueError(f"expected a band (low, high), got {band}; swap its ends.")
     with_null = not subtract_null and any(bar.null is not None for bar in bars)
     stacks = [np.maximum(_excess(bar), 0) if subtract_null else bar.counts for bar in bars]
     totals = [float(np.nansum(_excess(bar) if subtract_null else bar.counts)) for bar in bars]
@@ -121,7 +127,9 @@ def bar_networks(
         )
         ax.set_xlim(-0.5, places[-1] + 0.5)
         ends = [end for bar, stack in zip(bars, stacks, strict=True) for end in (np.nansum(stack), *(bar.interval or ()))]
-        ax.set_ylim(min(0.0, *ends), 1.14 * max(*ends, 1e-9))
+        ax.set_ylim(min(0.0, *ends), 1.14 * max(*ends, 1e-9, *(band or ())))
+        if band is not None:
+            ax.axhspan(max(band[0], ax.get_ylim()[0]), band[1], color=MUTED, alpha=0.15, linewidth=0, zorder=0.5)
         base = np.zeros(len(bars))
         for number, name in enumerate(names):
             values = np.nan_to_num([stack[number] for stack in stacks])
@@ -171,7 +179,7 @@ def _mark(ax: "Axes", x: float, bar: NetworkBar, total: float, height: float, *,
         ax.plot([x - 0.42, x + 0.42], [level, level], color="white", linewidth=3, zorder=4)
         ax.plot([x - 0.42, x + 0.42], [level, level], color=INK, linewidth=1.4, linestyle=(0, (3, 1.5)), zorder=5)
         end = max(end, level)
-    text = f"{total:.0f}" if total == round(total) or abs(total) >= 10 else f"{total:.1f}"
+    text = f"{total:.0f}" if abs(total) >= 10 else f"{total:.1f}".removesuffix(".0")
     ax.annotate(text.replace("-", "−"), (x, end), (0, 3), textcoords="offset points", ha="center", fontsize=8, zorder=7)
 
 
@@ -185,7 +193,8 @@ def _groups(ax: "Axes", bars: Sequence[NetworkBar], places: Sequence[float]) -> 
             ends = [places[first] - 0.4, places[at - 1] + 0.4]
             ax.plot(ends, [1 + 4 / height] * 2, color=MUTED, linewidth=0.8, transform=ax.get_xaxis_transform(), clip_on=False)
             where = {"ha": "center", "va": "bottom", "transform": ax.get_xaxis_transform()}
-            room = (ends[1] - ends[0]) * ax.get_window_extent().width / RATIO / np.diff(ax.get_xlim())[0]
+            between = 0.2 + _GAP  # half of it on either side of the line
+            room = (ends[1] - ends[0] + between) * ax.get_window_extent().width / RATIO / np.diff(ax.get_xlim())[0]
             ax.text(sum(ends) / 2, 1 + 6 / height, wrapped(group, room, lines=1), fontsize=8, color=MUTED, **where)
 
 

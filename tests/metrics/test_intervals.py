@@ -12,6 +12,7 @@ from jaxinterp.metrics import (
     bootstrap_difference,
     bootstrap_interval,
     mean_interval,
+    prediction_interval,
     proportion_interval,
     wilson_interval,
 )
@@ -158,6 +159,21 @@ def test_mean_interval_is_students():
     assert alone.estimate == 0.31 and np.isnan(alone.low) and np.isnan(alone.high)
     with pytest.raises(ValueError, match="expected finite values"):
         mean_interval(np.asarray([1.0, np.nan]))
+
+
+def test_prediction_interval_holds_the_next_value():
+    """As often as it says, of three normal values and one more; the interval of their mean does so far less often."""
+    draws = np.random.default_rng(5).normal(7, 2, size=(4000, 4))
+    inside = dict.fromkeys((mean_interval, prediction_interval), 0)
+    for row in draws:
+        for interval in inside:
+            found = interval(row[:3], level=0.9)
+            inside[interval] += found.low <= row[3] <= found.high
+    assert inside[prediction_interval] / len(draws) == pytest.approx(0.9, abs=0.015)
+    assert inside[mean_interval] / len(draws) < 0.8
+    half = scipy.stats.t.ppf(0.975, 2) * np.std([14, 16, 13], ddof=1) * np.sqrt(1 + 1 / 3)
+    assert prediction_interval(np.asarray([14, 16, 13])) == pytest.approx((43 / 3, 43 / 3 - half, 43 / 3 + half))
+    assert np.isnan(prediction_interval(np.asarray([3.0])).low)
 
 
 def test_auroc_equals_scikit_learn_draw_by_draw():

@@ -11,9 +11,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxinterp import Model, _mesh, data, models, pipelines, training
+from jaxinterp import Model, _mesh, data, metrics, models, pipelines, report, training
 from jaxinterp.cli import main
 from jaxinterp.pipelines import Condition, WorkDir
+from jaxinterp.pipelines._exhibits_factors import factors_page
 from tests.attacks.toys import Conv, conv_model
 
 
@@ -47,7 +48,7 @@ CONDITIONS = (
 )
 
 
-def factors(conditions=CONDITIONS) -> pipelines.Factors:
+def factors(conditions=CONDITIONS, **knobs: Any) -> pipelines.Factors:
     return pipelines.Factors(
         title="Factors of a toy",
         description="toy",
@@ -58,6 +59,7 @@ def factors(conditions=CONDITIONS) -> pipelines.Factors:
         probe_training=world,
         held_out=lambda: world(100, 48),
         batch_size=8,
+        **knobs,
     )
 
 
@@ -91,6 +93,28 @@ def test_a_killed_run_goes_on_with_the_same_bytes(done, tmp_path):
     text = (done.path / "index.html").read_text()
     assert all((condition.title or condition.name) in text for condition in CONDITIONS)
     assert "Layer by layer" in text
+
+
+def test_the_page_says_what_is_beyond_another_start(done):
+    """Of every condition but the repeats and the readings of one of them; where fewer than two are finished, of none."""
+    assert "Beyond another start" not in (done.path / "index.html").read_text()
+    settings = factors(repeats="iterations")
+    found = {one.name: done.load(f"condition.{one.name}")[0] for one in CONDITIONS}
+    page = factors_page(settings, found, done)
+    table = next(one for one in page.sections[0].items if isinstance(one, report.Table) and "Beyond" in one.title)
+    assert [row[1] for row in table.rows] == ["rotation", "still"]
+    excess = [unique["observed"] - unique["mean"] for unique in (_unique(found[name]) for name in ("base", "two", "rotation"))]
+    interval = metrics.prediction_interval(np.asarray(excess[:2]))
+    side = "above" if excess[2] > interval.high else "below" if excess[2] < interval.low else "within"
+    assert table.rows[0][2] == f"{excess[2]:.1f}, {side}"
+    short = factors_page(settings, {"base": found["base"]}, done)
+    assert not any("Beyond" in one.title for one in short.sections[0].items)
+    with pytest.raises(ValueError, match="expected repeats= one of the groups"):
+        factors(repeats="start")
+
+
+def _unique(values: dict[str, Any]) -> dict[str, float]:
+    return list(values["layers"].values())[-1]["unique"]
 
 
 def test_readings_are_those_of_one_training(done):

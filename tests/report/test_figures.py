@@ -91,7 +91,7 @@ FIGURES: dict[str, Callable[[], bytes]] = {
         LINE * 8 / 255, {"a": LINE, ODD: LINE**2}, intervals={"a": np.stack([LINE * 0.9, LINE], 1)}, budget=4 / 255, title=ODD
     ),
     "bar_categories": lambda: report.bar_categories([counts(), counts(ODD)]),
-    "bar_networks": lambda: report.bar_networks(bars(), subtract_null=True, title=ODD, note="95 % intervals"),
+    "bar_networks": lambda: report.bar_networks(bars(), subtract_null=True, band=(1, 2.5), title=ODD, note="95 %"),
     "training_curves": lambda: report.training_curves(
         {"loss": {"clean": (LINE, LINE), ODD: (LINE, LINE**2)}, "acc": {"x": (LINE, LINE)}}
     ),
@@ -248,6 +248,7 @@ def test_figures_describe_themselves() -> None:
         (lambda: report.bar_categories([dataclasses.replace(counts(), real=LINE[:3])]), "expected 6 counts"),
         (lambda: report.bar_categories([dataclasses.replace(counts(), noise=LINE[:3])]), "expected 6 counts"),
         (lambda: report.bar_networks([]), "at least one"),
+        (lambda: report.bar_networks(bars(), band=(2, 1)), "expected a band"),
         (lambda: report.bar_networks(bars(), names=("a",)), "expected 1 counts"),
         (lambda: report.bar_networks([report.NetworkBar("a", LINE)], subtract_null=True), "expected a null to subtract"),
         (lambda: report.bar_networks([report.NetworkBar("a", LINE, null=LINE[:2])]), "expected a null of 6 categories"),
