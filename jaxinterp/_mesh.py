@@ -50,6 +50,15 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def split_rows(mesh: Mesh | None, array: Any) -> jax.Array:
+    """The rows of an array split over a mesh, the last one repeated until every device has as many; whole for no mesh."""
+    if mesh is None:
+        return jax.numpy.asarray(array)
+    count = len(array)
+    filled = np.minimum(np.arange(-(-count // mesh.size) * mesh.size), count - 1)
+    return jax.device_put(array if len(filled) == count else np.asarray(array)[filled], sharded(mesh))
+
+
 def from_hosts(mesh: Mesh, rows: T) -> T:
     """Arrays split over the mesh, of which every host has its own rows, in the order of the hosts.
 

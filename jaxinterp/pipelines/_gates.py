@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from jaxinterp import data, metrics, models, tracing, training
 from jaxinterp._base import Model
@@ -28,13 +29,14 @@ _BATCH_SIZE = 50
 
 
 class _Subject(NamedTuple):
-    """A member's network, the images it is read on, what it says of them, and the filters `[units classes]` of each class."""
+    """A member's network, the images it is read on, what it says of them, the filters `[units classes]`, and the devices."""
 
     member: Member
     model: Model
     source: Source
     said: Outputs
     filters: np.ndarray
+    mesh: Mesh
 
 
 def measure_gates(run: Run, phase: str) -> None:
@@ -86,7 +88,7 @@ def _measured(
         "block_score": metrics.block_score(similarity, groups),
         "accuracy": list(metrics.wilson_interval(int((said.predictions == said.label).sum()), len(said.label))),
     }
-    subject = _Subject(member, model, source, said, filters)
+    subject = _Subject(member, model, source, said, filters, run.mesh)
     values["without"], without = _without(rng, subject, num_controls=settings.num_controls)
     arrays |= {f"without/{name}": one for name, one in without.items()}
     if settings.category is not None:
@@ -134,7 +136,7 @@ def _without(rng: np.random.Generator, subject: _Subject, *, num_controls: int) 
     tables = [filters, *(filters[rng.permutation(len(filters))] for _ in range(num_controls))]
     sets = np.concatenate([np.concatenate([table.T, ~table.T]) for table in tables])
     parts = [
-        tracing.ablated_predictions(subject.model, images, sets, layer=member.layer, batch_size=_BATCH_SIZE)
+        tracing.ablated_predictions(subject.model, images, sets, layer=member.layer, batch_size=_BATCH_SIZE, mesh=subject.mesh)
         for images in _images(subject.source, np.arange(len(label)), f"masked filters {member.name}")
     ]
     # [1 + controls, masked or kept, class whose filters they are, image]
@@ -172,7 +174,7 @@ def _localised(
         own = subject.filters[:, label].T
         units = {EVERY: np.ones_like(own), FILTERS: own, RANDOM: rng.permuted(own, axis=1)}
         for name, one in units.items():
-            maps = tracing.class_maps(subject.model, images, label, layer=member.layer, units=one)
+            maps = tracing.class_maps(subject.model, images, label, layer=member.layer, units=one, mesh=subject.mesh)
             for kind, drawn in maps._asdict().items():
                 found.setdefault(f"{kind}/{name}", []).append(metrics.localization(drawn, place).iou)
     arrays = {name: np.concatenate(parts) for name, parts in found.items()}

@@ -3,9 +3,11 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from jaxinterp import data, tracing
+from jaxinterp import _mesh, data, tracing
 from jaxinterp._base import Model
 from jaxinterp.pipelines._context import NORMAL, Run, evenly, progress
 from jaxinterp.pipelines._generation import adversarial_images
@@ -78,18 +80,20 @@ def _traced(run: Run, member: Member, model: Model, shares: np.ndarray, rng: np.
     reverted: dict[str, list[np.ndarray]] = {name: [] for name in ("patched", "patched_control", "ablated", "ablated_control")}
     for start in progress(range(0, len(pairs.rows), BATCH_SIZE), title=f"trace {member.name}"):
         part = _Pairs(*(array[start : start + BATCH_SIZE] for array in pairs))
-        said["clean"].append(_prediction(model, member.layer, part.clean, shares))
-        attacked = _prediction(model, member.layer, part.adversarial, shares)
+        clean, adversarial = (_mesh.split_rows(run.mesh, images) for images in (part.clean, part.adversarial))
+        said["clean"].append(_prediction(model, member.layer, clean, shares, count=len(part.rows)))
+        attacked = _prediction(model, member.layer, adversarial, shares, count=len(part.rows))
         said["adversarial"].append(attacked)
         rows: dict[str, list[np.ndarray]] = {name: [] for name in reverted}
         for count in counts:
             chosen = tracing.top_units(attacked.contribution, count=count)
             control = tracing.random_units_of_equal_activation(rng, chosen, attacked.activation)
-            for suffix, units in (("", chosen), ("_control", control)):
-                patched = _patched(model, part.adversarial, part.clean, units, member.layer)
-                ablated = _ablated(model, part.adversarial, units, member.layer)
-                rows[f"patched{suffix}"].append(np.asarray(patched) == part.label)
-                rows[f"ablated{suffix}"].append(np.asarray(ablated) == part.label)
+            for suffix, which in (("", chosen), ("_control", control)):
+                units = _mesh.split_rows(run.mesh, which)
+                patched = _patched(model, adversarial, clean, units, member.layer)
+                ablated = _ablated(model, adversarial, units, member.layer)
+                rows[f"patched{suffix}"].append(np.asarray(patched)[: len(part.rows)] == part.label)
+                rows[f"ablated{suffix}"].append(np.asarray(ablated)[: len(part.rows)] == part.label)
         for name, parts in rows.items():
             reverted[name].append(np.stack(parts))
     clean, adversarial = (_Prediction(*map(np.concatenate, zip(*parts, strict=True))) for parts in said.values())
@@ -109,16 +113,17 @@ def _traced(run: Run, member: Member, model: Model, shares: np.ndarray, rng: np.
     } | {name: np.concatenate(parts, axis=1)[:, errors] for name, parts in reverted.items()}
 
 
-def _prediction(model: Model, layer: str, images: np.ndarray, shares: np.ndarray) -> _Prediction:
+def _prediction(model: Model, layer: str, images: Array, shares: np.ndarray, *, count: int) -> _Prediction:
+    """What is said of the first `count` images."""
     logits, activation = forward(model, layer, images)
-    probability = np.asarray(jax.nn.softmax(logits))
-    predicted = probability.argmax(axis=1).astype(np.int32)
-    contribution = np.asarray(_contributions(model, images, predicted, layer))
+    classes = jnp.argmax(logits, axis=1).astype(jnp.int32)
+    contribution = np.asarray(_contributions(model, images, classes, layer))[:count]
+    predicted, probability = np.asarray(classes)[:count], np.asarray(jax.nn.softmax(logits))[:count]
     return _Prediction(
         predicted=predicted,
         confidence=probability.max(axis=1),
         contribution=contribution,
-        activation=np.asarray(activation).reshape(len(images), -1, contribution.shape[1]).mean(axis=1),
+        activation=np.asarray(activation)[:count].reshape(count, -1, contribution.shape[1]).mean(axis=1),
         support=tracing.support(contribution, shares[:, predicted].T),
     )
 

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int32
 
+from jaxinterp import _mesh
 from jaxinterp._base import Model
 from jaxinterp.tracing._selection import random_units_of_equal_activation
 
@@ -19,6 +21,7 @@ def ablated_predictions(
     *,
     layer: str,
     batch_size: int = 64,
+    mesh: Mesh | None = None,
 ) -> Int32[np.ndarray, "s n"]:
     """The predicted class of every image with one set of units after another set to 0.
 
@@ -30,6 +33,7 @@ def ablated_predictions(
         sets: True at the units that are silenced, one row a set; a row of False is the whole network.
         layer: the layer they belong to.
         batch_size: images at once.
+        mesh: devices over which these are split; None for where the model is.
 
     Returns:
         Classes, for `metrics.ablation_effect`.
@@ -40,10 +44,13 @@ def ablated_predictions(
     num_units = model.layer(layer).shape[2]
     if sets.shape[1] != num_units:
         raise ValueError(f"expected sets of {num_units} units, as layer {layer!r} has, got {sets.shape[1]}.")
-    keep, parts = jnp.asarray(~sets), []
+    if mesh is not None:
+        mesh = _mesh.data_parallel(mesh)
+        model = jax.device_put(model, _mesh.replicated(mesh))
+    keep, parts = ~sets, []
     for start in range(0, len(images), batch_size):
         row = np.minimum(np.arange(start, start + min(batch_size, len(images))), len(images) - 1)
-        parts.append(_predictions(model, jnp.asarray(images[row]), keep, layer))
+        parts.append(_predictions(model, _mesh.split_rows(mesh, images[row]), keep, layer)[:, : len(row)])
     return np.concatenate([np.asarray(part) for part in parts], axis=1)[:, : len(images)]
 
 

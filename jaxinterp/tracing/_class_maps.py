@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Float32, Int
 
+from jaxinterp import _mesh
 from jaxinterp._base import Model
 from jaxinterp.activations import upsample
 
@@ -34,6 +36,7 @@ def class_maps(
     *,
     layer: str,
     units: Bool[np.ndarray, "n u"] | None = None,
+    mesh: Mesh | None = None,
 ) -> ClassMaps:
     """Maps of the evidence that the units of a layer give for a class.
 
@@ -43,6 +46,7 @@ def class_maps(
         classes: one an image.
         layer: whose units, `[n h w u]`.
         units: which units of it on each image; all by default.
+        mesh: devices over which the images are split; None for where the model is.
 
     Returns:
         Maps of the images' size.
@@ -69,9 +73,13 @@ def class_maps(
     chosen = np.ones((len(images), num_units), bool) if units is None else units
     if chosen.shape[1] != num_units:
         raise ValueError(f"expected a choice among {num_units} units, as layer {layer!r} has, got {chosen.shape[1]}.")
-    summed, gradient = _maps(model, jnp.asarray(images), jnp.asarray(classes), jnp.asarray(chosen), layer)
-    size = model.image_size
-    return ClassMaps(np.asarray(upsample(summed, place, size, image_size=size))[..., 0], np.asarray(gradient))
+    if mesh is not None:
+        mesh = _mesh.data_parallel(mesh)
+        model = jax.device_put(model, _mesh.replicated(mesh))
+    summed, gradient = _maps(model, *(_mesh.split_rows(mesh, rows) for rows in (images, classes, chosen)), layer)
+    count, size = len(images), model.image_size
+    evidence = np.asarray(upsample(summed, place, size, image_size=size))[:count, ..., 0]
+    return ClassMaps(evidence, np.asarray(gradient)[:count])
 
 
 @functools.partial(jax.jit, static_argnums=4)

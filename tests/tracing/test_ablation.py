@@ -46,6 +46,9 @@ def test_predictions_are_those_of_one_set_at_a_time(model, world):
     for row, units in zip(found, sets, strict=True):
         logits = ablate(model, images, np.broadcast_to(units, (60, 12)))
         assert np.array_equal(row, np.asarray(logits).argmax(axis=1))
+    mesh = jax.make_mesh((3,), ("rows",))
+    split = tracing.ablated_predictions(model, images, sets, layer="units", batch_size=16, mesh=mesh)
+    assert np.array_equal(split, found)
     with pytest.raises(ValueError, match="expected sets of 12 units, as layer 'units' has, got 3"):
         tracing.ablated_predictions(model, images, sets[:, :3], layer="units")
 

@@ -47,6 +47,9 @@ def test_maps_are_their_definitions(model, images, some):
 
     expected = np.abs(np.asarray(jax.grad(logit)(jnp.asarray(images)))).sum(axis=-1)
     np.testing.assert_allclose(maps.gradient, expected, atol=1e-6)
+    mesh = jax.make_mesh((2,), ("rows",))
+    split = tracing.class_maps(model, images, CLASSES, layer="units", units=units if some else None, mesh=mesh)
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-6), split, maps)
 
 
 def test_no_unit_gives_no_evidence(model, images):
