@@ -146,14 +146,14 @@ def main() -> None:
 
     size, classes, layer = SIZES[options.network]
     knobs = {"num_classes": classes, "image_size": size, "key": jax.random.key(0)}
+    knobs["axis_name"] = _mesh.AXIS if options.synchronised else None
     model = getattr(models, options.network)(**knobs)
     rng = np.random.default_rng(0)
     images = rng.random((options.batch, size, size, 3), np.float32)
     labels = rng.integers(0, classes, options.batch).astype(np.int32)
     leading, *others = options.devices or [jax.device_count()]
     counts = {"jaxinterp": leading} | {f"jaxinterp, {count} devices": count for count in others}
-    own = getattr(models, options.network)(axis_name=_mesh.AXIS, **knobs) if options.synchronised else model
-    own = models.with_dtype(own, "bfloat16") if options.bf16 else own
+    own = models.with_dtype(model, "bfloat16") if options.bf16 else model
     for kind in options.kinds:
         runs = {name: ours(own, kind, layer, images, labels, devices=count) for name, count in counts.items()}
         if options.against:

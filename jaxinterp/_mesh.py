@@ -50,12 +50,17 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def rounded(count: int, mesh: Mesh) -> int:
+    """The nearest number of rows, from above, that the devices divide."""
+    return -(-count // mesh.size) * mesh.size
+
+
 def split_rows(mesh: Mesh | None, array: Any) -> jax.Array:
     """The rows of an array split over a mesh, the last one repeated until every device has as many; whole for no mesh."""
     if mesh is None:
         return jax.numpy.asarray(array)
     count = len(array)
-    filled = np.minimum(np.arange(-(-count // mesh.size) * mesh.size), count - 1)
+    filled = np.minimum(np.arange(rounded(count, mesh)), count - 1)
     return jax.device_put(array if len(filled) == count else np.asarray(array)[filled], sharded(mesh))
 
 

@@ -128,12 +128,10 @@ def laid_out(key: Array, model: Any, batch: Batch, mesh: Mesh | None) -> tuple[A
             return key, model, batch
         mesh = sharding.mesh
     mesh = _mesh.data_parallel(mesh)
-    spare = -len(batch.id) % mesh.size
-    if spare:
-        batch = jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[:1], spare, axis=0)]), jax.device_get(batch))
-        counts = np.arange(len(batch.id)) < len(batch.id) - spare
-        batch = batch._replace(id=np.where(counts, batch.id, -1), mask=counts)
-    return *jax.device_put((key, model), _mesh.replicated(mesh)), jax.device_put(batch, _mesh.sharded(mesh))
+    key, model = jax.device_put((key, model), _mesh.replicated(mesh))
+    rows = jax.tree.map(functools.partial(_mesh.split_rows, mesh), batch)
+    counts = _mesh.split_rows(mesh, np.arange(len(rows.id)) < len(batch.id))
+    return key, model, rows._replace(id=jnp.where(counts, rows.id, -1), mask=counts)
 
 
 def result_of(attack: Attack, model: Any, state: Any, batch: Batch, *, count: int) -> Result:

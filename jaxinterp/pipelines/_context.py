@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import UInt8
 
 from jaxinterp import _mesh, data, models
 from jaxinterp._base import Batch, Model
@@ -100,8 +101,11 @@ class Run:
 
     def rounded(self, batch_size: int) -> int:
         """The nearest batch size, from above, that the devices divide."""
-        devices = self.mesh.size
-        return -(-batch_size // devices) * devices
+        return _mesh.rounded(batch_size, self.mesh)
+
+    def clean_image(self, row: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The analysed image that an adversarial image was made from, by the place of the latter in its set."""
+        return data.read(self.source, int(self.attacked[row // self.study.num_targets]), concepts=False).image
 
 
 def evenly(count: int | None, total: int) -> np.ndarray:

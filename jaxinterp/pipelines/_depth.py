@@ -202,4 +202,4 @@ def _predicted(model: Model, images: Array) -> Array:
 
 
 def _batch_size(study: DepthStudy, source: Source, mesh: Mesh) -> int:
-    return -(-min(study.batch_size, len(source)) // mesh.size) * mesh.size
+    return _mesh.rounded(min(study.batch_size, len(source)), mesh)

@@ -164,7 +164,7 @@ class _Passes:
         self.categories = source.concepts.categories
         self.label_size = settings.label_size or example.shape[0]
         self.label_layers = example.shape[2]
-        self.batch_size = -(-settings.batch_size // mesh.size) * mesh.size
+        self.batch_size = _mesh.rounded(settings.batch_size, mesh)
         self.num_top = min(settings.num_top, len(source))
         self.kept: KeptMaps | None = None
 

@@ -84,12 +84,12 @@ def _accuracy_table(results: Results) -> report.Table:
 
 def _sheet(results: Results, phase: str) -> report.Figure:
     _, arrays = results.load(f"generate.{phase}")
-    stored, study = results.images(phase, ADVERSARIAL), results.run.study
+    stored = results.images(phase, ADVERSARIAL)
     joint = (arrays["predictions"] == arrays["target"][:, None]).all(axis=1)
     rows = np.flatnonzero(joint) if joint.any() else np.arange(len(joint))
     rows = rows[np.arange(min(12, len(rows))) * len(rows) // min(12, len(rows))]
     examples = [stored[int(row)] for row in rows]
-    clean = [results.run.source[int(results.run.attacked[row // study.num_targets])].image for row in rows]
+    clean = [results.run.clean_image(int(row)) for row in rows]
     titles = [f"{results.class_name(example.label)} → {results.class_name(example.target)}" for example in examples]
     name = "adversarial" if phase == NORMAL else "adversarial_after"
     return report.Figure(

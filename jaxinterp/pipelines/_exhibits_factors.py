@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,14 @@ would lie (Student's 95 % prediction interval of {count} trainings). A condition
 one within it may yet differ."""
 
 
+class _Repeats(NamedTuple):
+    """How many trainings from several starts are finished, and where one more of them would lie."""
+
+    num_trainings: int
+    excess: metrics.Interval
+    probe: metrics.Interval
+
+
 def factors_page(factors: Factors, found: Mapping[str, dict[str, Any]], workdir: WorkDir) -> report.Page:
     """The page of the conditions that are finished.
 
@@ -44,7 +52,7 @@ def factors_page(factors: Factors, found: Mapping[str, dict[str, Any]], workdir:
         images=f"{next(iter(found.values()))['num_images']:,}",
         threshold=factors.dissection.iou_threshold,
         draws=factors.dissection.num_null_draws,
-        repeats=_REPEATED.format(group=factors.repeats, count=len(repeats[0])) if repeats else _ONCE,
+        repeats=_REPEATED.format(group=factors.repeats, count=repeats.num_trainings) if repeats else _ONCE,
     )
     figure = report.Figure("factors", _bars(factors, found, repeats), "Unique detectors of each condition")
     items = (figure, *([_beyond(factors, found, repeats)] if repeats else ()), *_tables(factors, found))
@@ -57,13 +65,14 @@ def factors_page(factors: Factors, found: Mapping[str, dict[str, Any]], workdir:
     )
 
 
-def _repeats(factors: Factors, found: Mapping[str, dict[str, Any]]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Excess and probe accuracy of the trainings from several starts; None where fewer than two are finished."""
+def _repeats(factors: Factors, found: Mapping[str, dict[str, Any]]) -> _Repeats | None:
+    """What the trainings from several starts say; None where fewer than two are finished."""
     names = [one.name for one in factors.conditions if one.group == factors.repeats and one.name in found]
     if len(names) < 2:
         return None
     read = [_last(found[name]) for name in names]
-    return np.asarray([_excess(one) for one in read]), np.asarray([one["probe"]["accuracy"]["estimate"] for one in read])
+    values = np.asarray([_measured(one) for one in read])
+    return _Repeats(len(names), *map(metrics.prediction_interval, values.T))
 
 
 def _last(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,20 +84,23 @@ def _excess(read: Mapping[str, Any]) -> float:
     return read["unique"]["observed"] - read["unique"]["mean"]
 
 
-def _beyond(factors: Factors, found: Mapping[str, dict[str, Any]], repeats: tuple[np.ndarray, np.ndarray]) -> report.Table:
+def _measured(read: Mapping[str, Any]) -> tuple[float, float]:
+    """Excess and accuracy of the probe."""
+    return _excess(read), read["probe"]["accuracy"]["estimate"]
+
+
+def _beyond(factors: Factors, found: Mapping[str, dict[str, Any]], repeats: _Repeats) -> report.Table:
     """What of every other condition is beyond another start of the same training."""
-    intervals = [metrics.prediction_interval(values) for values in repeats]
+    _, excess, probe = repeats
     same = {factors.trained(one).name for one in factors.conditions if one.group == factors.repeats}
     rows = []
     for condition in factors.conditions:
         repeated = factors.trained(condition).name in same and condition.at_step is None
         if condition.name not in found or condition.group == factors.repeats or repeated:
             continue
-        read = _last(found[condition.name])
-        values = zip((_excess(read), read["probe"]["accuracy"]["estimate"]), intervals, (1, 100), strict=True)
+        values = zip(_measured(_last(found[condition.name])), (excess, probe), (1, 100), strict=True)
         cells = [f"{scale * value:.1f}, {_side(value, interval)}" for value, interval, scale in values]
         rows.append((condition.group, condition.title or condition.name, *cells))
-    excess, probe = intervals
     caption = (
         f"One more start would lie at {excess.low:.1f} to {excess.high:.1f} and at {100 * probe.low:.0f} to "
         f"{100 * probe.high:.0f} % (Student's 95 % prediction intervals). One training a condition; one in twenty is beyond by "
@@ -101,7 +113,7 @@ def _side(value: float, interval: metrics.Interval) -> str:
     return "above" if value > interval.high else "below" if value < interval.low else "within"
 
 
-def _bars(factors: Factors, found: Mapping[str, dict[str, Any]], repeats: tuple[np.ndarray, np.ndarray] | None) -> bytes:
+def _bars(factors: Factors, found: Mapping[str, dict[str, Any]], repeats: _Repeats | None) -> bytes:
     bars, names = [], ()
     for condition in factors.conditions:
         if condition.name not in found:
@@ -115,7 +127,7 @@ def _bars(factors: Factors, found: Mapping[str, dict[str, Any]], repeats: tuple[
         interval = (total["observed"] - total["high"], total["observed"] - total["low"])
         title = condition.title or condition.name
         bars.append(report.NetworkBar(title, counts, null=null, interval=interval, group=condition.group))
-    title, band = "Unique detectors over their null", metrics.prediction_interval(repeats[0])[1:] if repeats else None
+    title, band = "Unique detectors over their null", repeats.excess[1:] if repeats else None
     note = "grey: where one more start of the same training would lie (95 %)" if repeats else ""
     return report.bar_networks(bars, names=names, subtract_null=True, band=band, title=title, note=note)
 

@@ -45,7 +45,7 @@ def _traced(results: Results, index: int) -> report.Figure:
     chosen = int(np.argmax(part["target_contribution"].max(axis=1) + part["label_contribution"].max(axis=1)))
     row = int(part["rows"][chosen])
     example = adversarial_images(results.run, NORMAL)[row]
-    clean = results.run.source[int(results.run.attacked[row // results.run.study.num_targets])].image
+    clean = results.run.clean_image(row)
     pixels = np.stack([clean, example.image]).astype(np.float32) / 255
     probability = scipy.special.softmax(np.asarray(forward(model, member.layer, pixels)[0], np.float64), axis=1)
     units = [

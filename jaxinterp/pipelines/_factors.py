@@ -200,7 +200,7 @@ def _weights(workdir: WorkDir, condition: Condition, step: int, *, raw: bool = F
 
 def _pooled(model: Model, layer: str, source: Source, mesh: Mesh, batch_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of every image: the mean of the layer's map, the label, and the class of highest logit."""
-    size = -(-batch_size // mesh.size) * mesh.size
+    size = _mesh.rounded(batch_size, mesh)
     rows, labels, predicted = [], [], []
     for batch in data.batches(source, batch_size=size, read_concepts=False):
         logits, maps = forward(model, layer, jax.device_put(batch, _mesh.sharded(mesh)).image)

@@ -103,7 +103,7 @@ def evaluated(fit: Fit, model: Model, held_out: Source, mesh: Mesh) -> dict[str,
         what else `ranks_under` has.
     """
     model = jax.device_put(model, _mesh.replicated(mesh))
-    size = -(-min(_EVALUATED_AT_ONCE, len(held_out)) // mesh.size) * mesh.size
+    size = _mesh.rounded(min(_EVALUATED_AT_ONCE, len(held_out)), mesh)
 
     answers = {
         "clean": ranks(_key(fit, 1), model, held_out, None, mesh=mesh, batch_size=size, title="evaluate clean") < 1,

@@ -83,7 +83,7 @@ def standard_evaluation(
         raise ValueError(f"expected verdicts of {len(source)} images, got {len(begun.broken_by)}; begin anew.")
     mesh = _mesh.data_parallel(mesh)
     model = jax.device_put(model, _mesh.replicated(mesh))
-    size = -(-min(settings.batch_size, len(source)) // mesh.size) * mesh.size
+    size = _mesh.rounded(min(settings.batch_size, len(source)), mesh)
     trials = settings.attacks(model.num_classes)
     rounds = [(number, rank) for number, trial in enumerate(trials) for rank in range(max(trial.num_targets, 1))]
     verdicts = begun or _first_look(_judge_key(key, 0), model, source, size, mesh, settings)

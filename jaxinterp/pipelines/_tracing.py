@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxinterp import _mesh, data, tracing
+from jaxinterp import _mesh, tracing
 from jaxinterp._base import Model
 from jaxinterp.pipelines._context import NORMAL, Run, evenly, progress
 from jaxinterp.pipelines._generation import adversarial_images
@@ -129,10 +129,10 @@ def _prediction(model: Model, layer: str, images: Array, shares: np.ndarray, *, 
 
 
 def _pairs(run: Run, rows: np.ndarray, scored: dict[str, np.ndarray]) -> _Pairs:
-    stored, num_targets = adversarial_images(run, NORMAL), run.study.num_targets
+    stored = adversarial_images(run, NORMAL)
     size = run.source.image_size
     adversarial = [stored[int(row)].image for row in rows]
-    clean = [data.read(run.source, int(run.attacked[row // num_targets]), concepts=False).image for row in rows]
+    clean = [run.clean_image(int(row)) for row in rows]
 
     def images(parts: list[np.ndarray]) -> np.ndarray:
         return np.asarray(parts, np.float32).reshape(-1, size, size, 3) / np.float32(255)

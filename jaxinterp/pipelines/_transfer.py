@@ -105,7 +105,7 @@ def transfer_evaluation(
         raise ValueError(f"expected at least 2 images, got {len(source)}; the control needs the perturbation of another one.")
     mesh = _mesh.data_parallel(mesh)
     networks = {name: jax.device_put(model, _mesh.replicated(mesh)) for name, model in models.items()}
-    size = -(-min(settings.batch_size, len(source)) // mesh.size) * mesh.size
+    size = _mesh.rounded(min(settings.batch_size, len(source)), mesh)
     order = np.asarray(jax.random.permutation(jax.random.fold_in(key, 0), len(source)))
 
     def read() -> Iterator[tuple[np.ndarray, Batch]]:

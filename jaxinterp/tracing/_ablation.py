@@ -44,13 +44,14 @@ def ablated_predictions(
     num_units = model.layer(layer).shape[2]
     if sets.shape[1] != num_units:
         raise ValueError(f"expected sets of {num_units} units, as layer {layer!r} has, got {sets.shape[1]}.")
+    keep, at_once, parts = jnp.asarray(~sets), min(batch_size, len(images)), []
     if mesh is not None:
         mesh = _mesh.data_parallel(mesh)
-        model = jax.device_put(model, _mesh.replicated(mesh))
-    keep, parts = ~sets, []
-    for start in range(0, len(images), batch_size):
-        row = np.minimum(np.arange(start, start + min(batch_size, len(images))), len(images) - 1)
-        parts.append(_predictions(model, _mesh.split_rows(mesh, images[row]), keep, layer)[:, : len(row)])
+        model, keep = jax.device_put((model, keep), _mesh.replicated(mesh))
+        at_once = _mesh.rounded(at_once, mesh)
+    for start in range(0, len(images), at_once):
+        row = np.minimum(np.arange(start, start + at_once), len(images) - 1)
+        parts.append(_predictions(model, _mesh.split_rows(mesh, images[row]), keep, layer))
     return np.concatenate([np.asarray(part) for part in parts], axis=1)[:, : len(images)]
 
 

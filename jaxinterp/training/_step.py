@@ -1,6 +1,7 @@
 """The training step: pure, per replica, and mapped over the mesh axis "data"."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxinterp import _mesh
 from jaxinterp._base import Batch, Model
@@ -184,20 +185,20 @@ def sharded_step(
     """
     whole, split = PartitionSpec(), PartitionSpec(AXIS)
     states = TrainState(*(split if name == "memory" else whole for name in TrainState._fields))  # pyright: ignore[reportArgumentType]
+    arguments = (whole, states, split)
     along = _mesh.data_parallel(mesh)
     mapped = jax.shard_map(
         train_step(objective, optimizer, axis_name=AXIS, options=options),
         mesh=along,
-        in_specs=(whole, states, split),
+        in_specs=arguments,
         out_specs=(states, whole),
     )
     compiled = jax.jit(mapped, donate_argnums=1)
     if along is mesh:
         return compiled
-    everywhere, rows = _mesh.replicated(along), _mesh.sharded(along)
-    held = TrainState(*(rows if name == "memory" else everywhere for name in TrainState._fields))  # pyright: ignore[reportArgumentType]
     # What is split over the given mesh has that in its type, and is relabelled; nothing is copied.
-    return lambda key, state, batch: compiled(*jax.device_put((key, state, batch), (everywhere, held, rows)))
+    places = jax.tree.map(functools.partial(NamedSharding, along), arguments)
+    return lambda key, state, batch: compiled(*jax.device_put((key, state, batch), places))
 
 
 def _in_parts(
