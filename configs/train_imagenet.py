@@ -37,6 +37,9 @@ def train_imagenet(
     learning_rate: float = 0.04,
     weight_decay: float = 1e-4,
     label_smoothing: float = 0.0,
+    mixup: float | None = None,
+    cutmix: float | None = None,
+    rand_augment: float | None = None,
     ema_decay: float | None = None,
     num_microbatches: int = 1,
     synchronise: bool = False,
@@ -64,6 +67,9 @@ def train_imagenet(
         learning_rate: its peak, after a warm-up over a twentieth; then a cosine. SGD with Nesterov's momentum of .9.
         weight_decay: times the weights, added to the gradient.
         label_smoothing: of standard training.
+        mixup: alpha of mixup, .2 is usual; none by default. Beside `cutmix`, each batch is mixed by one of them.
+        cutmix: alpha of CutMix, 1 is usual; none by default.
+        rand_augment: magnitude of two operations of RandAugment, 9 is usual; none by default.
         ema_decay: decay of the averaged weights; none by default.
         num_microbatches: parts of a device's rows that are taken one after the other.
         synchronise: take batch statistics over all devices; of each device otherwise.
@@ -79,6 +85,12 @@ def train_imagenet(
         "consistent": lambda: training.consistent(attacks.fgsm(epsilon), layer=LAYERS[network], feature_weight=feature_weight),
         "adversarial": lambda: training.adversarial(attacks.fgsm(epsilon), label_smoothing=label_smoothing),
     }
+
+    mixings = [] if mixup is None else [training.mixup(concentration=mixup)]
+    mixings += [] if cutmix is None else [training.cutmix(concentration=cutmix)]
+    minimised = objectives[objective]()
+    changes = [data.random_resized_crop(image_size=image_size), data.random_flip()]
+    changes += [] if rand_augment is None else [data.rand_augment(magnitude=rand_augment)]
 
     def build() -> Model:
         own = {"axis_name": "data"} if synchronise and network != "alexnet" else {}
@@ -100,13 +112,13 @@ def train_imagenet(
         build=build,
         source=lambda: pictures(images, "train", None),
         held_out=(lambda: pictures(held_out, "validation", 224 / 256)) if measured else None,
-        objective=objectives[objective](),
+        objective=training.mixed(minimised, *mixings) if mixings else minimised,
         optimizer=optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(rate, momentum=0.9, nesterov=True)),
         num_steps=num_steps,
         batch_size=batch_size,
         robustness=pipelines.Robustness(epsilon=epsilon, num_images=num_robustness) if measured else None,
         evaluate_every=evaluate_every,
-        augment=data.compose(data.random_resized_crop(image_size=image_size), data.random_flip()),
+        augment=data.compose(*changes),
         options=training.StepOptions(num_microbatches=num_microbatches, ema_decay=ema_decay),
         num_workers=num_workers,
         seed=seed,

@@ -106,7 +106,7 @@ def test_no_file_above_400_lines():
 def test_heavy_libraries_are_imported_where_used():
     heavy = {
         *("tensorflow_datasets", "nltk", "grain", "matplotlib", "orbax", "sklearn", "array_record", "jinja2", "tyro", "tqdm"),
-        *("pooch", "requests", "tensorstore", "torch"),
+        *("pooch", "requests", "tensorstore", "torch", "keras"),
     }
     found = [
         (path.name, name)

@@ -46,6 +46,7 @@ from jaxinterp.data._planting import Plant as Plant
 from jaxinterp.data._planting import Sight as Sight
 from jaxinterp.data._planting import planted_maps as planted_maps
 from jaxinterp.data._planting import planted_sight as planted_sight
+from jaxinterp.data._rand_augment import rand_augment as rand_augment
 from jaxinterp.data._records import AdversarialFormat as AdversarialFormat
 from jaxinterp.data._records import AdversarialRecord as AdversarialRecord
 from jaxinterp.data._shards import finished_shards as finished_shards

@@ -112,8 +112,9 @@ def training_batches(
         indices: the examples wanted; by default all.
         flip: mirror every image left to right with probability 1/2, and its concept map with it.
         augment: changes every example at random (after `flip`): one of `random_resized_crop`, `random_crop`, `random_flip`,
-            `color_jitter`, several of them through `compose`, or `(generator, example) -> example` of one's own, a frozen
-            dataclass or a function of a module. An example's draws depend on the seed and its place in the epochs alone.
+            `color_jitter`, `rand_augment`, several of them through `compose`, or `(generator, example) -> example` of one's
+            own, a frozen dataclass or a function of a module. An example's draws depend on the seed and its place in the
+            epochs alone.
         repeats: how many times in a row each batch is given, the same arrays each time; training "for free" replays
             batches.
         read_concepts: put the concept maps of a source that has them in `extra["concepts"]`.

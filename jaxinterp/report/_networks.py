@@ -110,7 +110,8 @@ def bar_networks(
         raise ValueError(f"expected a band (low, high), got {band}; swap its ends.")
     with_null = not subtract_null and any(bar.null is not None for bar in bars)
     stacks = [np.maximum(_excess(bar), 0) if subtract_null else bar.counts for bar in bars]
-    totals = [float(np.nansum(_excess(bar) if subtract_null else bar.counts)) for bar in bars]
+    # A sum over categories differs from that of all in its last bits, which must not decide how it is rounded to be read.
+    totals = [round(float(np.nansum(_excess(bar) if subtract_null else bar.counts)), 6) for bar in bars]
     places = _places(bars)
     key = [*names, "permuted labels"] if with_null else names
     right = 52 + max(text_width(name) for name in key)

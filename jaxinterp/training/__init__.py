@@ -13,6 +13,10 @@ from jaxinterp.training._filling import adversaries_of as adversaries_of
 from jaxinterp.training._filling import answers_of as answers_of
 from jaxinterp.training._free import free as free
 from jaxinterp.training._mart import mart as mart
+from jaxinterp.training._mixing import Mixing as Mixing
+from jaxinterp.training._mixing import cutmix as cutmix
+from jaxinterp.training._mixing import mixed as mixed
+from jaxinterp.training._mixing import mixup as mixup
 from jaxinterp.training._objectives import Objective as Objective
 from jaxinterp.training._objectives import Outcome as Outcome
 from jaxinterp.training._objectives import from_loss as from_loss

@@ -9,7 +9,7 @@ from jax import Array
 
 from jaxinterp import models
 from jaxinterp._base import Batch, Model
-from jaxinterp.training._objectives import Objective, Outcome, accuracy, cross_entropy, from_loss
+from jaxinterp.training._objectives import Objective, Outcome, accuracy, cross_entropy, expect_one_class, from_loss
 from jaxinterp.training._passes import check_statistics
 from jaxinterp.training._weight import check_weight
 
@@ -108,6 +108,7 @@ def class_specific(
         raise ValueError("expected statistics 'mixed' or 'frozen', got 'split'; there are no adversarial images to split off.")
 
     def loss_of(key: Array, model: Model, batch: Batch, step: Array) -> Outcome:
+        expect_one_class(batch, of="class_specific")
         gate, open_now = models.gate_of(model), gated(step)
         taps = models.gated_path(model, batch.label, where=open_now)
         if statistics == "frozen":

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from jaxinterp import attacks
 from jaxinterp._base import Batch, Model
 from jaxinterp.attacks._ball import Scalar
-from jaxinterp.training._objectives import Objective, Outcome, accuracy, attacked, from_loss, masked_mean
+from jaxinterp.training._objectives import Objective, Outcome, accuracy, attacked, expect_one_class, from_loss, masked_mean
 from jaxinterp.training._passes import check_statistics, pass_both
 from jaxinterp.training._trades import divergence_of
 from jaxinterp.training._weight import Weight, check_weight, weight_at
@@ -59,6 +59,7 @@ def mart(
     check_statistics(statistics)
 
     def loss_of(key: Array, model: Model, batch: Batch, step: Array) -> Outcome:
+        expect_one_class(batch, of="mart")
         attack_key, train_key = jax.random.split(key)
         moved = attacked(attack_key, attack, model, batch)
         clean, adversarial, stats = pass_both(train_key, model, batch.image, moved, statistics=statistics)

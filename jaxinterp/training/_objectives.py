@@ -14,6 +14,8 @@ from jaxinterp._base import Attack, Batch, Model
 
 ADVERSARIAL = "adversarial images"
 """What a step that computes activations again knows adversarial images by: these it keeps."""
+MIXED = "mixed labels"
+"""Where a batch of mixed images has `[n k]` probabilities of classes in place of one class an image."""
 
 Outcome = tuple[Array, tuple[Any, dict[str, Array]]]
 """`(loss, (stats, metrics))`: the mean over the rows whose mask is True, the new batch statistics, and scalars to log."""
@@ -87,8 +89,14 @@ def masked_mean(values: Float[Array, " n"], mask: Bool[Array, " n"]) -> Float[Ar
 
 
 def cross_entropy(logits: Float[Array, "n k"], batch: Batch, *, smoothing: float = 0.0) -> Float[Array, ""]:
-    """The mean over the rows that count of the cross-entropy with the label, a share of it spread over all classes."""
-    targets = optax.smooth_labels(jax.nn.one_hot(batch.label, logits.shape[-1], dtype=logits.dtype), smoothing)
+    """The mean over the rows that count of the cross-entropy with the label, a share of it spread over all classes.
+
+    Mixed images have labels of two classes.
+    """
+    classes = batch.extra.get(MIXED)
+    if classes is None:
+        classes = jax.nn.one_hot(batch.label, logits.shape[-1])
+    targets = optax.smooth_labels(classes.astype(logits.dtype), smoothing)
     return masked_mean(optax.softmax_cross_entropy(logits, targets), batch.mask)
 
 
@@ -135,6 +143,12 @@ def answer_of(key: Array, attack: Attack, model: Model, batch: Batch) -> Float[A
 def accuracy(logits: Float[Array, "n k"], batch: Batch) -> Float[Array, ""]:
     """The share of the rows that count in which the largest logit is the label's."""
     return masked_mean((jnp.argmax(logits, axis=-1) == batch.label).astype(jnp.float32), batch.mask)
+
+
+def expect_one_class(batch: Batch, *, of: str) -> None:
+    """Raises `ValueError` for mixed images, in an objective that treats the class of an image apart from all others."""
+    if MIXED in batch.extra:
+        raise ValueError(f"expected one class an image for {of}, got mixed images; write training.mixed(training.trades(...)).")
 
 
 def check_temperature(temperature: float) -> None:
