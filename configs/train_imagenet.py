@@ -43,6 +43,7 @@ def train_imagenet(
     ema_decay: float | None = None,
     num_microbatches: int = 1,
     synchronise: bool = False,
+    shard_optimizer: bool = False,
     dtype: Literal["float32", "bfloat16"] = "bfloat16",
     image_size: int = 224,
     num_workers: int = 0,
@@ -73,6 +74,7 @@ def train_imagenet(
         ema_decay: decay of the averaged weights; none by default.
         num_microbatches: parts of a device's rows that are taken one after the other.
         synchronise: take batch statistics over all devices; of each device otherwise.
+        shard_optimizer: every device keeps a part of the optimiser's state alone.
         dtype: what convolutions compute in.
         image_size: side of the images in pixels.
         num_workers: processes that read images ahead.
@@ -119,7 +121,7 @@ def train_imagenet(
         robustness=pipelines.Robustness(epsilon=epsilon, num_images=num_robustness) if measured else None,
         evaluate_every=evaluate_every,
         augment=data.compose(*changes),
-        options=training.StepOptions(num_microbatches=num_microbatches, ema_decay=ema_decay),
+        options=training.StepOptions(num_microbatches=num_microbatches, ema_decay=ema_decay, shard_optimizer=shard_optimizer),
         num_workers=num_workers,
         seed=seed,
     )

@@ -50,6 +50,19 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def piece(mesh: Mesh, array: Any) -> PartitionSpec:
+    """How an array of two axes or more is split over the mesh: along the longest axis that its devices divide.
+
+    A vector is whole everywhere, and so is what no axis divides, and what is not of floating point.
+    """
+    sides = array.shape if jax.numpy.issubdtype(array.dtype, jax.numpy.floating) and len(array.shape) > 1 else ()
+    split = [axis for axis, side in enumerate(sides) if side % mesh.size == 0]
+    if not split:
+        return PartitionSpec()
+    longest = max(split, key=lambda axis: sides[axis])
+    return PartitionSpec(*([None] * longest), AXIS)
+
+
 def rounded(count: int, mesh: Mesh) -> int:
     """The nearest number of rows, from above, that the devices divide."""
     return -(-count // mesh.size) * mesh.size

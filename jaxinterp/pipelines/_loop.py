@@ -133,7 +133,7 @@ def train_resumably(
     """
     step = training.sharded_step(objective, optimizer, mesh, options=options)
     filled = _filled(key, filling, mesh)
-    state = _begin(objective, optimizer, model, mesh, batch_size, average=options.ema_decay is not None)
+    state = _begin(objective, optimizer, model, mesh, batch_size, options)
     every, point = max(1, num_steps // num_checkpoints), max(1, num_steps // watch.num_points)
     serial = mesh.size > 1 and _mesh.prefers_unrolled(mesh)
     clock = _Clock()
@@ -209,14 +209,13 @@ def _begin(
     model: Model,
     mesh: Mesh,
     batch_size: int,
-    *,
-    average: bool,
+    options: training.StepOptions,
 ) -> training.TrainState:
     """The state before the first step, on the devices, in memory of its own: the model given is not donated."""
     memory = objective.remember(abstract_batch(model.image_size, batch_size))
-    whole = training.init_state(optimizer, model, average=average)
-    whole = jax.device_put(jax.tree.map(jax.numpy.array, whole), _mesh.replicated(mesh))
-    return whole._replace(memory=jax.device_put(memory, _mesh.sharded(mesh)))
+    state = training.init_state(optimizer, model, memory=memory, average=options.ema_decay is not None)
+    state = jax.tree.map(jax.numpy.array, state)
+    return jax.device_put(state, training.state_shardings(state, mesh, options=options))
 
 
 def _filled(key: jax.Array, filling: training.Filling | None, mesh: Mesh) -> Callable[[int, Batch], Batch]:

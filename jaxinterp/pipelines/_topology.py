@@ -147,15 +147,16 @@ def compile_step(fit: Fit, mesh: Mesh) -> tuple[Compiled, str]:
         batch = batch._replace(extra=jax.eval_shape(filling.fill, jax.random.key(0), filling.networks, batch))
 
     def begin(model: Any) -> training.TrainState:
-        return training.init_state(fit.optimizer, model, average=options.ema_decay is not None)
+        memory = fit.objective.remember(batch)
+        return training.init_state(fit.optimizer, model, memory=memory, average=options.ema_decay is not None)
 
-    def placed(tree: Any, sharding: Any) -> Any:
+    def placed(sharding: Any, tree: Any) -> Any:
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
-    state = placed(jax.eval_shape(begin, model), _mesh.replicated(mesh))
-    memory = placed(jax.eval_shape(lambda: fit.objective.remember(batch)), _mesh.sharded(mesh))
-    key = placed(jax.eval_shape(lambda: jax.random.key(0)), _mesh.replicated(mesh))
-    compiled = step.lower(key, state._replace(memory=memory), placed(batch, _mesh.sharded(mesh))).compile()  # pyright: ignore[reportFunctionMemberAccess]
+    state = jax.eval_shape(begin, model)
+    state = jax.tree.map(placed, training.state_shardings(state, mesh, options=options), state)
+    key = placed(_mesh.replicated(mesh), jax.eval_shape(lambda: jax.random.key(0)))
+    compiled = step.lower(key, state, placed(_mesh.sharded(mesh), batch)).compile()  # pyright: ignore[reportFunctionMemberAccess]
     text = compiled.as_text()
     needed, cost = compiled.memory_analysis(), compiled.cost_analysis()
     found = Compiled(
@@ -193,7 +194,9 @@ def collectives(lines: Iterable[str]) -> tuple[Collective, ...]:
 
 
 def predict(compiled: Compiled, kind: str) -> Predicted:
-    """The time of a step by the roofline of a chip, and of a ring of all-reduces: `2 (n - 1) / n` of their bytes over a link.
+    """The time of a step by the roofline of a chip, and of rings: an all-reduce sends `2 (n - 1) / n` of its bytes over a link.
+
+    A reduce-scatter, of which a part of n comes out, and an all-gather send half of that.
 
     Args:
         compiled: of a step.
@@ -201,8 +204,9 @@ def predict(compiled: Compiled, kind: str) -> Predicted:
     """
     chip, cores = CHIPS[kind], CHIPS[kind].cores
     compute, memory = (work * cores / rate for work, rate in ((compiled.flops, chip.flops), (compiled.traffic, chip.bandwidth)))
-    share = (compiled.num_devices - 1) / compiled.num_devices
-    sent = sum((2 if one.kind == "all-reduce" else 1) * share * one.size for one in compiled.collectives)
+    others = compiled.num_devices - 1
+    factors = {"all-reduce": 2 * others / compiled.num_devices, "reduce-scatter": others}
+    sent = sum(factors.get(one.kind, others / compiled.num_devices) * one.size for one in compiled.collectives)
     exchange = sent / (chip.links / 2)
     return Predicted(compute, memory, exchange, max(compute, memory) + exchange)
 

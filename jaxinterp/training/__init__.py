@@ -39,6 +39,7 @@ from jaxinterp.training._step import StepOptions as StepOptions
 from jaxinterp.training._step import TrainState as TrainState
 from jaxinterp.training._step import init_state as init_state
 from jaxinterp.training._step import sharded_step as sharded_step
+from jaxinterp.training._step import state_shardings as state_shardings
 from jaxinterp.training._step import train_step as train_step
 from jaxinterp.training._trades import trades as trades
 from jaxinterp.training._weight import Weight as Weight

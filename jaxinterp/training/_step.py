@@ -69,6 +69,7 @@ class StepOptions:
     unroll: bool = True
     ema_decay: float | None = None
     kept_layers: tuple[str, ...] | None = None
+    shard_optimizer: bool = False
 
     def __post_init__(self) -> None:
         if self.num_microbatches < 1:
@@ -117,46 +118,16 @@ def train_step(
         `(key, state, batch) -> (state, metrics)`.
 
     Raises:
-        ValueError: when it is traced, where the rows of a replica do not divide into `num_microbatches` parts.
+        ValueError: options that want a mesh; when it is traced, where the rows of a replica do not divide into
+            `num_microbatches` parts.
     """
-    loss = objective.loss if options.kept_layers is None else _rematerialised(objective.loss, options.kept_layers)
+    if options.shard_optimizer:
+        raise ValueError("expected a mesh beside shard_optimizer=True, got one replica; write training.sharded_step(...).")
+    found_by = _replica(objective, axis_name, options)
 
     def step(key: Array, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
-        model, key = state.model, jax.random.fold_in(key, state.step)
-        if axis_name is not None:
-            # Under shard_map replicated parameters would have their gradient summed over the axis already.
-            model = _varying(model, axis_name)
-            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-
-        def gradients(stats: Any, key: Array, batch: Batch, memory: Any) -> tuple[Any, Any, tuple[Array, Any, Any]]:
-            """Statistics, the gradient by the memory, and what is summed over parts and replicas, weighted by the rows."""
-            count = jnp.sum(batch.mask)
-
-            def loss_of(params: Any, memory: Any) -> tuple[Array, Any]:
-                value, aux = loss(key, dataclasses.replace(model, params=params, stats=stats), batch, state.step, memory)
-                return count.astype(value.dtype) * value, aux
-
-            (_, (new, metrics)), (gradient, moved) = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)(
-                model.params, memory
-            )
-            return new, moved, (count, gradient, jax.tree.map(lambda value: count.astype(value.dtype) * value, metrics))
-
-        if options.num_microbatches == 1:
-            stats, moved, sums = gradients(model.stats, key, batch, state.memory)
-        else:
-            stats, moved, sums = _in_parts(gradients, model.stats, key, batch, state.memory, options)
-        if axis_name is not None:
-            stats, sums = _over_replicas(stats, sums, axis_name)
-        total, gradient, metrics = sums
-        gradient, moved, metrics = _divided((gradient, moved, metrics), jnp.maximum(total, 1))
-        memory = objective.renew(state.memory, moved, batch)
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.model.params)
-        params = objective.project(optax.apply_updates(state.model.params, updates), state.step)
-        average = state.average
-        if options.ema_decay is not None:
-            average = _averaged(options.ema_decay, average, (params, stats))
-        model = dataclasses.replace(state.model, params=params, stats=stats)
-        return TrainState(model, optimizer_state, state.step + 1, memory, average), metrics
+        found = found_by(key, state, batch)
+        return _updated(objective, optimizer, options, state, found), found.metrics
 
     return step
 
@@ -182,23 +153,151 @@ def sharded_step(
 
     Raises:
         ValueError: on the first call, when the batch does not divide over the devices, or a device's rows into parts.
+
+    References:
+        S. Rajbhandari, J. Rasley, O. Ruwase, Y. He, "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models",
+        SC 2020, section on P_os, for `shard_optimizer`.
     """
+    along = _mesh.data_parallel(mesh)
     whole, split = PartitionSpec(), PartitionSpec(AXIS)
     states = TrainState(*(split if name == "memory" else whole for name in TrainState._fields))  # pyright: ignore[reportArgumentType]
     arguments = (whole, states, split)
-    along = _mesh.data_parallel(mesh)
-    mapped = jax.shard_map(
-        train_step(objective, optimizer, axis_name=AXIS, options=options),
-        mesh=along,
-        in_specs=arguments,
-        out_specs=(states, whole),
-    )
-    compiled = jax.jit(mapped, donate_argnums=1)
+    if options.shard_optimizer:
+        compiled = jax.jit(_in_pieces(objective, optimizer, along, options, arguments), donate_argnums=1)
+    else:
+        one = train_step(objective, optimizer, axis_name=AXIS, options=options)
+        mapped = jax.shard_map(one, mesh=along, in_specs=arguments, out_specs=(states, whole))
+        compiled = jax.jit(mapped, donate_argnums=1)
     if along is mesh:
         return compiled
-    # What is split over the given mesh has that in its type, and is relabelled; nothing is copied.
-    places = jax.tree.map(functools.partial(NamedSharding, along), arguments)
-    return lambda key, state, batch: compiled(*jax.device_put((key, state, batch), places))
+    rows, everywhere = _mesh.sharded(along), _mesh.replicated(along)
+
+    def relabelled(key: Array, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        # What is split over the given mesh has that in its type; nothing is copied.
+        places = (everywhere, state_shardings(state, along, options=options), rows)
+        return compiled(*jax.device_put((key, state, batch), places))
+
+    return relabelled
+
+
+def state_shardings(state: TrainState, mesh: Mesh, *, options: StepOptions = StepOptions()) -> TrainState:
+    """Where the arrays of a state lie on a mesh, for `jax.device_put(state, training.state_shardings(state, mesh))`.
+
+    Args:
+        state: arrays, or their shapes.
+        mesh: the devices.
+        options: with `shard_optimizer`, the optimiser's arrays of two axes or more are split along the longest axis that the
+            devices divide.
+
+    Returns:
+        Shardings in place of arrays, or of trees of them: all is whole on every device but the rows of the memory and what the
+        options split.
+    """
+    along = _mesh.data_parallel(mesh)
+    everywhere, optimizer_state = _mesh.replicated(along), _mesh.replicated(along)
+    if options.shard_optimizer:
+        optimizer_state = jax.tree.map(lambda leaf: NamedSharding(along, _mesh.piece(along, leaf)), state.optimizer_state)
+    return TrainState(everywhere, optimizer_state, everywhere, _mesh.sharded(along), everywhere)  # pyright: ignore[reportArgumentType]
+
+
+class _Found(NamedTuple):
+    """What replicas found together: gradient and metrics of the mean loss, statistics, and the memory of their rows."""
+
+    gradient: Any
+    stats: Any
+    memory: Any
+    metrics: dict[str, Array]
+
+
+def _replica(
+    objective: Objective, axis_name: str | None, options: StepOptions, *, pieces: Any = None
+) -> Callable[[Array, TrainState, Batch], _Found]:
+    """What a replica does before the update; with `pieces`, as of `_over_replicas`, it ends with its piece of the gradient."""
+    loss = objective.loss if options.kept_layers is None else _rematerialised(objective.loss, options.kept_layers)
+
+    def found_by(key: Array, state: TrainState, batch: Batch) -> _Found:
+        model, key = state.model, jax.random.fold_in(key, state.step)
+        if axis_name is not None:
+            # Under shard_map replicated parameters would have their gradient summed over the axis already.
+            model = _varying(model, axis_name)
+            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+
+        def gradients(stats: Any, key: Array, batch: Batch, memory: Any) -> tuple[Any, Any, tuple[Array, Any, Any]]:
+            """Statistics, the gradient by the memory, and what is summed over parts and replicas, weighted by the rows."""
+            count = jnp.sum(batch.mask)
+
+            def loss_of(params: Any, memory: Any) -> tuple[Array, Any]:
+                value, aux = loss(key, dataclasses.replace(model, params=params, stats=stats), batch, state.step, memory)
+                return count.astype(value.dtype) * value, aux
+
+            (_, (new, metrics)), (gradient, moved) = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)(
+                model.params, memory
+            )
+            return new, moved, (count, gradient, jax.tree.map(lambda value: count.astype(value.dtype) * value, metrics))
+
+        if options.num_microbatches == 1:
+            stats, moved, sums = gradients(model.stats, key, batch, state.memory)
+        else:
+            stats, moved, sums = _in_parts(gradients, model.stats, key, batch, state.memory, options)
+        if axis_name is not None:
+            stats, sums = _over_replicas(stats, sums, axis_name, pieces=pieces)
+        total, gradient, metrics = sums
+        gradient, moved, metrics = _divided((gradient, moved, metrics), jnp.maximum(total, 1))
+        return _Found(gradient, stats, objective.renew(state.memory, moved, batch), metrics)
+
+    return found_by
+
+
+def _updated(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    options: StepOptions,
+    state: TrainState,
+    found: _Found,
+    *,
+    gathered: Callable[[Any], Any] = lambda tree: tree,
+) -> TrainState:
+    """The state after the update; `gathered` makes new parameters whole, where the optimiser makes them in pieces."""
+    updates, optimizer_state = optimizer.update(found.gradient, state.optimizer_state, state.model.params)
+    params = objective.project(gathered(optax.apply_updates(state.model.params, updates)), state.step)
+    average = state.average
+    if options.ema_decay is not None:
+        average = _averaged(options.ema_decay, average, (params, found.stats))
+    model = dataclasses.replace(state.model, params=params, stats=found.stats)
+    return TrainState(model, optimizer_state, state.step + 1, found.memory, average)
+
+
+def _in_pieces(
+    objective: Objective, optimizer: optax.GradientTransformation, mesh: Mesh, options: StepOptions, arguments: Any
+) -> Step:
+    """The step whose update is split over devices.
+
+    Replicas end with their pieces of the gradient, which together are one array that is split. The optimiser is applied to such
+    arrays, and the compiler splits what it does: a norm over all of the gradient is one over all devices.
+    """
+    whole, split = PartitionSpec(), PartitionSpec(AXIS)
+
+    def step(key: Array, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        pieces = jax.tree.map(functools.partial(_mesh.piece, mesh), state.model.params)
+        found_by = jax.shard_map(
+            _replica(objective, AXIS, options, pieces=pieces),
+            mesh=mesh,
+            in_specs=arguments,
+            out_specs=_Found(pieces, whole, split, whole),  # pyright: ignore[reportArgumentType]
+        )
+        found = found_by(key, state._replace(optimizer_state=(), average=()), batch)
+        everywhere = _mesh.replicated(mesh)
+        new = _updated(
+            objective,
+            optimizer,
+            options,
+            state,
+            found,
+            gathered=lambda tree: jax.lax.with_sharding_constraint(tree, everywhere),
+        )
+        return jax.lax.with_sharding_constraint(new, state_shardings(new, mesh, options=options)), found.metrics
+
+    return step
 
 
 def _in_parts(
@@ -225,8 +324,12 @@ def _in_parts(
     return stats, joined, sums
 
 
-def _over_replicas(stats: Any, sums: tuple[Array, Any, Any], axis_name: str) -> tuple[Any, tuple[Array, Any, Any]]:
+def _over_replicas(
+    stats: Any, sums: tuple[Array, Any, Any], axis_name: str, *, pieces: Any = None
+) -> tuple[Any, tuple[Array, Any, Any]]:
     """Statistics averaged and the rest summed over replicas: leaf by leaf the gradient, all else in one vector.
+
+    With `pieces`, a tree of how leaves of the gradient are split, each replica has the sum of its piece alone.
 
     Replicas wait for each other at each sum. By itself the count of rows would be summed at once, and on CPU, where those that
     wait keep a thread, half of the step would be computed by one replica after the other.
@@ -235,7 +338,15 @@ def _over_replicas(stats: Any, sums: tuple[Array, Any, Any], axis_name: str) -> 
     numbers, apart = ravel_pytree((count.astype(jnp.float32), metrics, stats))  # exact, whatever the type of the others
     count, metrics, stats = apart(jax.lax.psum(numbers, axis_name))
     stats = jax.tree.map(lambda leaf: leaf / jax.lax.axis_size(axis_name), stats)
-    return stats, (count, jax.lax.psum(gradient, axis_name), metrics)
+    if pieces is None:
+        return stats, (count, jax.lax.psum(gradient, axis_name), metrics)
+
+    def summed(leaf: Array, piece: PartitionSpec) -> Array:
+        if axis_name not in piece:
+            return jax.lax.psum(leaf, axis_name)
+        return jax.lax.psum_scatter(leaf, axis_name, scatter_dimension=piece.index(axis_name), tiled=True)
+
+    return stats, (count, jax.tree.map(summed, gradient, pieces), metrics)
 
 
 def _divided(tree: Any, total: Array) -> Any:

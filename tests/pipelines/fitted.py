@@ -9,7 +9,9 @@ from jaxinterp import Model, attacks, data, pipelines, training
 from tests.attacks.toys import CLASSES, SIZE, conv_model
 
 
-def fitted(*, num_steps: int = 6, batch_size: int = 8, held_out: bool = True, seed: int = 0) -> pipelines.Fit:
+def fitted(
+    *, num_steps: int = 6, batch_size: int = 8, held_out: bool = True, seed: int = 0, shard_optimizer: bool = False
+) -> pipelines.Fit:
     """A convolutional toy trained with the consistent loss.
 
     Args:
@@ -17,6 +19,7 @@ def fitted(*, num_steps: int = 6, batch_size: int = 8, held_out: bool = True, se
         batch_size: images in a step.
         held_out: measure accuracies.
         seed: of every draw.
+        shard_optimizer: keep the optimiser's state in pieces.
     """
 
     def build() -> Model:
@@ -46,7 +49,7 @@ def fitted(*, num_steps: int = 6, batch_size: int = 8, held_out: bool = True, se
         else None,
         evaluate_every=3 if held_out else None,
         augment=data.random_flip(),
-        options=training.StepOptions(ema_decay=0.9),
+        options=training.StepOptions(ema_decay=0.9, shard_optimizer=shard_optimizer),
         num_checkpoints=3,
         num_points=3,
         seed=seed,

@@ -143,14 +143,15 @@ def test_sigterm_ends_it_with_143_and_the_same_line_resumes(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_are_one(tmp_path):
+@pytest.mark.parametrize("knobs", [(), ("--shard-optimizer",)])
+def test_two_processes_are_one(tmp_path, knobs):
     """Two hosts of two devices each, on loopback, against one of four: losses and weights of twenty steps."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     steps = ("--num-steps", "20", "--log-ids")
     joined = ("--coordinator", f"localhost:{port}", "--num-hosts", "2", "--host")
-    hosts = [started(tmp_path / "two", *steps, *joined, str(host)) for host in range(2)]
+    hosts = [started(tmp_path / "two", *steps, *knobs, *joined, str(host)) for host in range(2)]
     said = [process.communicate(timeout=300)[1] for process in hosts]
     assert [process.returncode for process in hosts] == [0, 0], said
     alone = started(tmp_path / "one", *steps, devices=4)

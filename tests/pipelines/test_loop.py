@@ -33,7 +33,7 @@ def source():
     return data.from_arrays(images, rng.integers(0, CLASSES, 14), classes=[f"n0000000{index}" for index in range(CLASSES)])
 
 
-def run(folder, *, at=None, act=lambda: None, devices=2, objective=None, evaluate=None, key=KEY, filling=None):
+def run(folder, *, at=None, act=lambda: None, devices=2, objective=None, evaluate=None, key=KEY, filling=None, options=OPTIONS):
     """Trains; `act` is called after step `at`."""
 
     def keep(number, model):
@@ -52,7 +52,7 @@ def run(folder, *, at=None, act=lambda: None, devices=2, objective=None, evaluat
         num_steps=STEPS,
         batch_size=ROWS,
         num_checkpoints=4,
-        options=OPTIONS,
+        options=options,
         filling=filling,
         watch=Watch(num_points=3, evaluate=evaluate, evaluate_every=5, keep=keep, log_ids=True),
     )
@@ -117,6 +117,24 @@ def test_what_other_networks_add_is_the_same_after_a_kill_and_on_other_devices(t
     assert all(jax.tree.leaves(same))
     with pytest.raises(ValueError, match=r"write filling=lambda: training\.adversaries_of"):
         run(begun(tmp_path), objective=objective)
+
+
+def test_an_optimiser_in_pieces_is_saved_and_goes_on_on_other_devices(tmp_path):
+    """With the same bytes on the same devices, and on others to the tolerance of sums in another order."""
+    options = training.StepOptions(ema_decay=0.9, shard_optimizer=True)
+    whole, cut, other = (begun(folder_in(tmp_path, name)) for name in ("whole", "cut", "other"))
+    expected = run(whole, options=options)
+    for folder, devices in ((cut, 2), (other, 4)):
+        with pytest.raises(Killed):
+            run(folder, at=8, act=kill, options=options)
+        found = run(folder, options=options, devices=devices)
+        if devices == 2:
+            assert content(found, folder) == content(expected, whole)
+        near = jax.tree.map(lambda a, b: np.allclose(a, b, atol=1e-4), expected.model.params, found.model.params)
+        assert all(jax.tree.leaves(near))
+    plain = run(begun(folder_in(tmp_path, "plain")))
+    near = jax.tree.map(lambda a, b: np.allclose(a, b, atol=1e-4), expected.model.params, plain.model.params)
+    assert all(jax.tree.leaves(near))
 
 
 def test_a_request_saves_the_step_it_came_in(tmp_path):

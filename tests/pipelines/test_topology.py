@@ -53,6 +53,17 @@ def test_the_step_sums_its_gradients_once():
     assert compiled.num_devices == 4 and compiled.flops > 0 and compiled.arguments > 2 * size
 
 
+def test_an_optimiser_in_pieces_needs_less_memory_and_gathers_the_new_weights():
+    whole, pieces = (compile_step(fitted(shard_optimizer=shard), _mesh.data_mesh(4))[0] for shard in (False, True))
+    params = fitted().build().params
+    split = sum(params[name].nbytes for name in ("conv1", "conv2"))  # four devices divide no side of the head
+    assert whole.arguments - pieces.arguments == pytest.approx(2 * split * 3 / 4, rel=0.1)  # two moments
+    sizes = {one.kind: one.size for one in pieces.collectives}
+    assert set(sizes) == {"all-reduce", "reduce-scatter", "all-gather"}
+    assert sizes["reduce-scatter"] == split / 4
+    assert split <= sizes["all-gather"] <= split + 100
+
+
 def test_the_prediction_by_hand():
     compiled = Compiled(16, 0, 0, 197e12 / 100, 819e9 / 50, (Collective("all-reduce", 1, 10**8),))
     times = predict(compiled, "v5e")
@@ -60,6 +71,8 @@ def test_the_prediction_by_hand():
     np.testing.assert_allclose(times.exchange, 2 * 15 / 16 * 1e8 / 100e9)
     np.testing.assert_allclose(times.total, times.memory + times.exchange)
     assert CHIPS["v5e"].memory == 16 * 2**30
+    parted = compiled._replace(collectives=(Collective("reduce-scatter", 1, 10**8 // 16), Collective("all-gather", 1, 10**8)))
+    np.testing.assert_allclose(predict(parted, "v5e").exchange, times.exchange)
 
 
 @pytest.mark.parametrize("topology", ["v9:2x2", "v5e", "v5e:4by4"])

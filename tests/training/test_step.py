@@ -15,10 +15,10 @@ from tests.training.toys import KEY, same
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def after(model, batch, *, devices=None, objective=None, steps=2, **options):
-    """The state and the metrics after some steps of plain descent with momentum."""
+def after(model, batch, *, devices=None, objective=None, optimizer=None, steps=2, **options):
+    """The state and the metrics after some steps, of plain descent with momentum where no optimiser is given."""
     objective = objective or training.consistent(attacks.fgsm(4 / 255), layer="conv2")
-    optimizer, chosen = optax.sgd(0.5, momentum=0.9), training.StepOptions(**options)
+    optimizer, chosen = optimizer or optax.sgd(0.5, momentum=0.9), training.StepOptions(**options)
     memory = objective.remember(batch)
     state = training.init_state(optimizer, model, memory=memory, average=chosen.ema_decay is not None)
     if devices is None:
@@ -26,8 +26,8 @@ def after(model, batch, *, devices=None, objective=None, steps=2, **options):
     else:
         mesh = _mesh.data_mesh(devices)
         step = training.sharded_step(objective, optimizer, mesh, options=chosen)
-        whole = jax.device_put(jax.tree.map(jnp.array, state._replace(memory=())), _mesh.replicated(mesh))
-        state = whole._replace(memory=jax.device_put(memory, _mesh.sharded(mesh)))
+        state = jax.tree.map(jnp.array, state)
+        state = jax.device_put(state, training.state_shardings(state, mesh, options=chosen))
         batch = jax.device_put(batch, _mesh.sharded(mesh))
     metrics = {}
     for _ in range(steps):
@@ -93,6 +93,70 @@ def test_averages(model, batch):
     assert without.averaged is without.model
 
 
+NORM = optax.chain(optax.clip_by_global_norm(0.05), optax.adamw(0.01, weight_decay=0.1))
+"""Looks at the whole gradient and at the parameters."""
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize("optimizer", [None, NORM])
+def test_an_optimiser_in_pieces_does_what_the_whole_one_does(model, batch, optimizer, devices):
+    def run(**options):
+        return after(model, batch, objective=training.standard(), optimizer=optimizer, steps=20, ema_decay=0.5, **options)
+
+    expected = run()
+    assert float(expected[1]["loss"]) < 0.97 * float(after(model, batch, objective=training.standard(), steps=1)[1]["loss"])
+    same(run(devices=devices, shard_optimizer=True), expected)
+
+
+def test_every_device_keeps_its_pieces(model, batch):
+    mesh, options = _mesh.data_mesh(4), training.StepOptions(shard_optimizer=True)
+    step = training.sharded_step(training.standard(), NORM, mesh, options=options)
+    state = training.init_state(NORM, jax.tree.map(jnp.copy, model))
+    places = training.state_shardings(state, mesh, options=options)
+    state, rows = jax.device_put(state, places), jax.device_put(batch, _mesh.sharded(mesh))
+    program = step.lower(KEY, state, rows)  # pyright: ignore[reportFunctionMemberAccess]
+    split = ("conv1", "conv2")  # four devices divide no side of the head
+    text = program.as_text()
+    assert text.count('"stablehlo.reduce_scatter"') == len(split)
+    assert text.count('"stablehlo.all_reduce"') == len(model.params) - len(split) + 1
+    state, _ = step(KEY, state, rows)
+    moments = state.optimizer_state[1][0]
+    for tree in (moments.mu, moments.nu):
+        for name, leaf in tree.items():
+            (held,) = {shard.data.size for shard in leaf.addressable_shards}
+            assert held == leaf.size // (4 if name in split else 1)
+    assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state.model))
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.model.params)} == {np.dtype("float64")}
+
+
+def test_an_optimiser_in_pieces_over_any_mesh_and_with_a_memory(model, batch):
+    expected = after(model, batch, objective=remembering(), optimizer=NORM, steps=2)
+    found = after(model, batch, objective=remembering(), optimizer=NORM, steps=2, devices=2, shard_optimizer=True)
+    same(found, expected)
+    mesh, options = jax.make_mesh((2, 2), ("a", "b")), training.StepOptions(shard_optimizer=True)
+    step = training.sharded_step(remembering(), NORM, mesh, options=options)
+    memory = remembering().remember(batch)
+    state, metrics = training.init_state(NORM, jax.tree.map(jnp.array, model), memory=memory), {}
+    for _ in range(2):
+        state, metrics = step(KEY, state, batch)
+    same((state, metrics), expected)
+
+
+def test_which_axis_is_split():
+    mesh = _mesh.data_mesh(4)
+    pieces = {
+        (3, 3, 8, 16): jax.P(None, None, None, "data"),
+        (16, 8): jax.P("data"),
+        (8, 8): jax.P("data"),
+        (3, 8, 10): jax.P(None, "data"),
+        (3, 5): jax.P(),
+        (16,): jax.P(),
+        (): jax.P(),
+    }
+    assert {shape: _mesh.piece(mesh, jax.ShapeDtypeStruct(shape, np.float32)) for shape in pieces} == pieces
+    assert _mesh.piece(mesh, jax.ShapeDtypeStruct((8, 8), np.int32)) == jax.P()
+
+
 def remembering():
     """Descends along a row's own offset of the image, whose gradient comes with that of the weights."""
 
@@ -152,6 +216,8 @@ def test_bad_options_are_refused(model, batch):
         training.StepOptions(ema_decay=1.0)
     with pytest.raises(ValueError, match="expected num_microbatches to divide the 8 rows of a device, got 3"):
         after(model, batch, num_microbatches=3)
+    with pytest.raises(ValueError, match=r"expected a mesh beside shard_optimizer=True, .*; write training\.sharded_step"):
+        after(model, batch, shard_optimizer=True)
 
 
 def test_a_plain_loss_is_an_objective(model, batch):
