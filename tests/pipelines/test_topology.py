@@ -1,5 +1,6 @@
 """Steps compiled for devices that are not there: what is exchanged, and the arithmetic of the prediction."""
 
+import dataclasses
 import importlib.util
 
 import jax
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from jaxinterp import _mesh
+from jaxinterp import _mesh, attacks, training
 from jaxinterp.cli import main
 from jaxinterp.pipelines._topology import CHIPS, Collective, Compiled, collectives, compile_step, pod_mesh, predict
+from tests.attacks.toys import SIZE, conv_model
 from tests.pipelines.fitted import fitted
 
 RECIPE = "tests/pipelines/fitted.py"
@@ -51,6 +53,22 @@ def test_the_step_sums_its_gradients_once():
     assert [one.kind for one in compiled.collectives] == ["all-reduce"]
     assert size <= compiled.collectives[0].size <= size + 100
     assert compiled.num_devices == 4 and compiled.flops > 0 and compiled.arguments > 2 * size
+
+
+def test_what_other_networks_fill_in_comes_with_the_batch():
+    """It is computed before the step, which neither holds these networks nor exchanges more."""
+    fit, mesh = fitted(), _mesh.data_mesh(4)
+    attack = attacks.fgsm(4 / 255)
+    other = dataclasses.replace(
+        fit,
+        objective=training.ensemble_adversarial(attack, static_share=0.5),
+        filling=lambda: training.adversaries_of((conv_model(1), conv_model(2)), attack),
+    )
+    plain = dataclasses.replace(fit, objective=training.adversarial(attack))
+    found, without = (compile_step(one, mesh)[0] for one in (other, plain))
+    images = fit.batch_size // 4 * SIZE * SIZE * 3 * 4
+    assert images <= found.arguments - without.arguments <= images + 16  # and a key, which says which images are taken
+    assert [one.kind for one in found.collectives] == ["all-reduce"]
 
 
 def test_an_optimiser_in_pieces_needs_less_memory_and_gathers_the_new_weights():
