@@ -207,7 +207,9 @@ def _needed(
     marked = index[:, : settings.num_pictures]
     rows = np.unique(marked[marked >= 0])
     places = ((source.image_size - settings.occluder) // settings.stride + 1) ** 2
-    size = max(1, min(len(rows), _DROPS // (max(places, side**2) * layer.shape[2])))
+    most = max(1, _DROPS // (max(places, side**2) * layer.shape[2]))
+    num_batches = max(1, -(-len(rows) // most))
+    size = max(1, -(-len(rows) // num_batches))  # as even as can be: rows that fill the last batch up are occluded too
     for batch, unit, place, row in _batches(source, rows, marked, size, f"{title} occluded"):
         found = activations.discrepancy_maps(
             run.key(_OCCLUDED),
