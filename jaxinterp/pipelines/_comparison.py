@@ -81,15 +81,14 @@ def _measured(
     """Trains one network where that is not done, studies it, and returns its figures."""
     folder = workdir.folder(f"networks/{contender.name}-{seed}")
     shared: dict[str, Any] = {"knobs": knobs, "recipe_text": recipe_text, "announce": announce}
-    if contender.weights is not None:
-        weights = contender.weights(seed)
-    else:
-        assert contender.fit is not None
-        run_fit(contender.fit(seed), WorkDir(folder / "train"), mesh=mesh, **shared)
-        weights = str(folder / "train" / "weights" / "network.safetensors")
-    study = contender.study(seed, weights)
+    trained = str(folder / "train" / "weights" / "network.safetensors")
+    study = contender.study(seed, trained if contender.weights is None else contender.weights(seed))
     if len(study.members) != 1:
         raise ValueError(f"{contender.name!r}: expected a study of one network, got {len(study.members)} members.")
+    if contender.fit is not None:
+        if study.robustness is not None and study.robustness.transferred_from is not None:
+            study.robustness.transferred_from()  # a file that cannot be read is to be named before the training
+        run_fit(contender.fit(seed), WorkDir(folder / "train"), mesh=mesh, **shared)
     run = Run(study, WorkDir(folder / "units"), mesh=mesh)
     run_study(run, **shared)
     figures = figures_of(run)

@@ -20,7 +20,8 @@ class Contender:
 
     Attributes:
         name: heads its rows, and names its folders.
-        study: `(seed, weights) -> study` of the one network that these weights are of.
+        study: `(seed, weights) -> study` of the one network that these weights are of; it is built before they are trained, so
+            that what else it needs is missed then.
         fit: `(seed) -> training`; its `weights/network.safetensors` are what the study is given.
         weights: `(seed) -> file`, in place of `fit`: of networks that were trained elsewhere.
         readings: further measurements of the study's network.

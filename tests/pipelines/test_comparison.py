@@ -73,6 +73,25 @@ def test_a_network_whose_training_collapsed_is_studied_too(tmp_path):
     assert "Level and consistency" in (tmp_path / "run" / "index.html").read_text()
 
 
+def test_another_network_that_cannot_be_read_is_named_before_anything_is_trained(tmp_path):
+    whole = compared()
+    first = whole.contenders[0]
+
+    def study(seed, weights):
+        found = first.study(seed, weights)
+        assert found.robustness is not None
+        other = dataclasses.replace(
+            found.robustness, transferred_from=lambda: models.load(tmp_path / "nowhere.npz", conv_model())
+        )
+        return dataclasses.replace(found, robustness=other)
+
+    changed = dataclasses.replace(first, study=study)
+    comparison = dataclasses.replace(whole, contenders=(changed, *whole.contenders[1:]))
+    with pytest.raises(ValueError, match=r"nowhere\.npz"):
+        pipelines.run_comparison(comparison, pipelines.WorkDir(tmp_path / "run"))
+    assert not list((tmp_path / "run" / "networks").glob("*/train"))
+
+
 def test_page_holds_means_and_paired_differences(done):
     comparison = compared(seeds=(0, 1, 2))
     values = {"normal": [0.2, 0.3, 0.4], "consistent": [0.5, 0.62, 0.71]}
