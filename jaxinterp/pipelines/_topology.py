@@ -44,6 +44,7 @@ CHIPS = {
 _KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
+_REPEATED = re.compile(r"\b(channel_id=\d+),.*async_collective_fusion_config")
 _COLLECTIVE = re.compile(rf"=\s*(?P<shape>\(.*?\)|\S+)\s+(?P<kind>{'|'.join(_KINDS)})(?P<half>-start|-done)?\(")
 
 
@@ -173,15 +174,22 @@ def compile_step(fit: Fit, mesh: Mesh) -> tuple[Compiled, str]:
 def collectives(lines: Iterable[str]) -> tuple[Collective, ...]:
     """The collectives of a compiled program; one that is begun and ended apart counts once.
 
+    One that goes on beside other work is in the text of every fusion beside which it runs, on the same channel.
+
     Args:
         lines: of the compiler's text.
     """
     counts: dict[str, int] = dict.fromkeys(_KINDS, 0)
-    sizes = dict(counts)
+    sizes, seen = dict(counts), set()
     for line in lines:
-        found = _COLLECTIVE.search(line)
+        found, repeated = _COLLECTIVE.search(line), _REPEATED.search(line)
         if found is None or found["half"] == "-done":
             continue
+        if repeated is not None:
+            name = (found["kind"], found["shape"].partition("{")[0], repeated[1])
+            if name in seen:
+                continue
+            seen.add(name)
         arrays = [
             _BYTES.get(dtype, 4) * int(np.prod([int(side) for side in shape.split(",") if side], dtype=np.int64))
             for dtype, shape in _ARRAY.findall(found["shape"])

@@ -45,6 +45,17 @@ def test_lines_of_the_compiler(line, found):
     assert collectives([line]) == ((found,) if found else ())
 
 
+def test_a_collective_beside_several_fusions_counts_once():
+    beside = 'backend_config={"async_collective_fusion_config":{}}'
+    one = f"  %all-gather.7 = f32[8,4]{{1,0:T(8)}} all-gather(%a), channel_id=3, dimensions={{0}}, {beside}"
+    again = one.replace(".7", ".8").replace("T(8)", "T(8)S(1)")
+    assert collectives([one, again, again.replace("id=3", "id=4")]) == (Collective("all-gather", 2, 256),)
+    alone = (
+        "  %sum.7 = f32[8]{0} reduce-scatter(%a), channel_id=1, dimensions={0}"  # those of a mapped function share a channel
+    )
+    assert collectives([alone, alone.replace(".7", ".8")]) == (Collective("reduce-scatter", 2, 64),)
+
+
 def test_the_step_sums_its_gradients_once():
     """And exchanges little else: statistics, metrics and the number of rows."""
     fit = fitted()
