@@ -85,17 +85,17 @@ def changed(example: Example, operation: str, level: float) -> Example:
     affine = PLACES[operation](pixels.height, pixels.width, level)
     concepts, depth = example.concepts, example.depth
     if concepts is not None:
-        down, right = pixels.height / concepts.shape[0], pixels.width / concepts.shape[1]
-        planes = [_moved(concepts[..., index], affine, down, right) for index in range(concepts.shape[-1])]
+        planes = [_moved(concepts[..., index], affine, pixels) for index in range(concepts.shape[-1])]
         concepts = np.stack(planes, axis=-1)
     if depth is not None:
-        depth = _moved(depth, affine, pixels.height / depth.shape[0], pixels.width / depth.shape[1])
+        depth = _moved(depth, affine, pixels)
     image = np.array(pixels.transform(pixels.size, PIL.Image.Transform.AFFINE, affine, PIL.Image.Resampling.BILINEAR))
     return example._replace(image=image, concepts=concepts, depth=depth)
 
 
-def _moved(plane: np.ndarray, affine: Affine, down: float, right: float) -> np.ndarray:
-    """A map, coarser than the image by these factors, with the nearest values moved along; 0 comes in."""
+def _moved(plane: np.ndarray, affine: Affine, pixels: PIL.Image.Image) -> np.ndarray:
+    """A map of the image, which may be coarser than it, with the nearest values moved along; 0 comes in."""
+    down, right = pixels.height / plane.shape[0], pixels.width / plane.shape[1]
     a, b, c, d, e, f = affine
     own = (a, b * down / right, c / right, d * right / down, e, f / down)
     whole = PIL.Image.fromarray(plane)

@@ -60,6 +60,9 @@ class StepOptions:
             must have one, see `init_state`.
         kept_layers: the layers whose activations the backward pass finds in memory; it computes the others again. None keeps
             all that it needs. Networks of one's own name no layers to the compiler, so there all is computed again.
+        shard_optimizer: over a mesh, every device keeps its part of the optimiser's state and makes the update of that part
+            (ZeRO, stage 1): gradients of weights are summed part by part, and new weights gathered. What the optimiser
+            computes stays the same, whichever it is. See `state_shardings`.
 
     Raises:
         ValueError: num_microbatches below 1, or a decay outside (0, 1).

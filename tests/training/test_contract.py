@@ -80,8 +80,8 @@ def test_four_devices_have_the_gradient_of_one(name):
     objective, optimizer = CASES[name].build(jnp.asarray(EPSILON)), optax.sgd(1.0)
     memory = objective.remember(batch)
     step = training.sharded_step(objective, optimizer, mesh)
-    state = training.init_state(optimizer, jax.tree.map(jnp.copy, model))
-    state = jax.device_put(state, _mesh.replicated(mesh))._replace(memory=jax.device_put(memory, _mesh.sharded(mesh)))
+    state = training.init_state(optimizer, jax.tree.map(jnp.copy, model), memory=jax.tree.map(jnp.copy, memory))
+    state = jax.device_put(state, training.state_shardings(state, mesh))
     after, metrics = step(KEY, state, jax.device_put(batch, _mesh.sharded(mesh)))
 
     def moved_along(gradient):

@@ -1,5 +1,6 @@
 """Mixed images: what Keras makes of a batch, what an objective makes of it, and who may see it."""
 
+import functools
 import sys
 from unittest import mock
 
@@ -9,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxinterp import _mesh, attacks, training
+from jaxinterp import _mesh, attacks, data, training
 from jaxinterp.training._mixing import _mixed_batch
 from jaxinterp.training._objectives import MIXED
 from tests.attacks.toys import CLASSES, conv_model, make_batch
@@ -69,8 +70,9 @@ def test_cutmix_pastes_a_rectangle_of_the_share_that_labels_have():
     assert pasted >= 6
 
 
-@pytest.mark.parametrize("mixing", [training.mixup(), training.cutmix(concentration=0.5)])
-def test_the_same_key_mixes_alike(mixing):
+@pytest.mark.parametrize("build", [training.mixup, functools.partial(training.cutmix, concentration=0.5)])
+def test_the_same_key_mixes_alike(build):
+    mixing = build()
     images, labels = images_of()
     compiled = jax.jit(mixing)
     for written, found in zip(mixing(KEY, images, labels), compiled(KEY, images, labels), strict=True):
@@ -197,8 +199,6 @@ def test_without_keras_or_with_another_backend_one_line_says_so():
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="real data")
 def test_real_photographs():
-    from jaxinterp import data
-
     source = data.image_folder(SHARED / "data" / "imagenet_sample" / "short256", image_size=64, num_images=8)
     batch = next(data.training_batches(source, batch_size=8, seed=0))
     labels = jax.nn.one_hot(jnp.arange(8), 8)
