@@ -44,6 +44,11 @@ class TrainState(NamedTuple):
         return dataclasses.replace(self.model, params=params, stats=stats)
 
 
+_WHOLE, _SPLIT = PartitionSpec(), PartitionSpec(AXIS)
+_STATE = TrainState(_WHOLE, _WHOLE, _WHOLE, _SPLIT, _WHOLE)  # pyright: ignore[reportArgumentType]
+_ARGUMENTS = (_WHOLE, _STATE, _SPLIT)
+"""How key, state and batch lie on a mesh; `state_shardings` says it of arrays, and of an optimiser's state in pieces."""
+
 Step = Callable[[Array, TrainState, Batch], tuple[TrainState, dict[str, Array]]]
 """`(key, state, batch) -> (state, metrics)`."""
 
@@ -162,14 +167,11 @@ def sharded_step(
         SC 2020, section on P_os, for `shard_optimizer`.
     """
     along = _mesh.data_parallel(mesh)
-    whole, split = PartitionSpec(), PartitionSpec(AXIS)
-    states = TrainState(*(split if name == "memory" else whole for name in TrainState._fields))  # pyright: ignore[reportArgumentType]
-    arguments = (whole, states, split)
     if options.shard_optimizer:
-        compiled = jax.jit(_in_pieces(objective, optimizer, along, options, arguments), donate_argnums=1)
+        compiled = jax.jit(_in_pieces(objective, optimizer, along, options), donate_argnums=1)
     else:
         one = train_step(objective, optimizer, axis_name=AXIS, options=options)
-        mapped = jax.shard_map(one, mesh=along, in_specs=arguments, out_specs=(states, whole))
+        mapped = jax.shard_map(one, mesh=along, in_specs=_ARGUMENTS, out_specs=(_STATE, _WHOLE))
         compiled = jax.jit(mapped, donate_argnums=1)
     if along is mesh:
         return compiled
@@ -270,23 +272,20 @@ def _updated(
     return TrainState(model, optimizer_state, state.step + 1, found.memory, average)
 
 
-def _in_pieces(
-    objective: Objective, optimizer: optax.GradientTransformation, mesh: Mesh, options: StepOptions, arguments: Any
-) -> Step:
+def _in_pieces(objective: Objective, optimizer: optax.GradientTransformation, mesh: Mesh, options: StepOptions) -> Step:
     """The step whose update is split over devices.
 
     Replicas end with their pieces of the gradient, which together are one array that is split. The optimiser is applied to such
     arrays, and the compiler splits what it does: a norm over all of the gradient is one over all devices.
     """
-    whole, split = PartitionSpec(), PartitionSpec(AXIS)
 
     def step(key: Array, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         pieces = jax.tree.map(functools.partial(_mesh.piece, mesh), state.model.params)
         found_by = jax.shard_map(
             _replica(objective, AXIS, options, pieces=pieces),
             mesh=mesh,
-            in_specs=arguments,
-            out_specs=_Found(pieces, whole, split, whole),  # pyright: ignore[reportArgumentType]
+            in_specs=_ARGUMENTS,
+            out_specs=_Found(pieces, _WHOLE, _SPLIT, _WHOLE),  # pyright: ignore[reportArgumentType]
         )
         found = found_by(key, state._replace(optimizer_state=(), average=()), batch)
         everywhere = _mesh.replicated(mesh)
